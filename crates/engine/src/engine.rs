@@ -113,7 +113,7 @@ pub struct Example {
 
 /// Gives the examples that come with a model.
 pub trait Examples {
-    /// The examples of a model that was loaded, the first `most` of them. What can't be read is left out.
+    /// The examples of a model that was loaded, the first `most` of them. Parts that can't be read are left out.
     fn of(&self, model: &dyn LoadedModel, most: usize) -> Vec<Example>;
 }
 

@@ -12,7 +12,7 @@ use super::pages::{LARGE, collapse, release};
 /// Bytes of a cache line, on which parts begin and end.
 const LINE: usize = 64;
 
-/// Bytes of a spare part that stay with the process. What is more goes back to the system until it is used.
+/// Bytes of a spare part that stay with the process. The rest goes back to the system until it is used.
 const KEPT: usize = 32 << 20;
 
 /// The memory of a vector.
@@ -96,7 +96,7 @@ impl std::fmt::Debug for Shrinking {
     }
 }
 
-/// Memory that was cut off. Its contents are any bytes. What is not taken goes back to the system when it is dropped.
+/// Memory that was cut off. Its contents are any bytes. The rest goes back to the system when it is dropped.
 pub struct Spare {
     whole: Arc<Whole>,
     /// On a cache line.

@@ -42,7 +42,6 @@ impl fmt::Debug for VolumeConvolution {
 /// Slices of a volume in blocks of channels, each slice as an image with its border.
 #[derive(Clone, Copy)]
 struct Slices {
-    /// One slice.
     planes: Planes,
     depth: usize,
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 use adytum_kernels::{arena::Arena, weights::Numbers};
 
-/// Bytes of weights that are packed before their memory in the file is used again. What lies behind them is copied
+/// Bytes of weights that are packed before their memory in the file is used again. The part behind them is copied
 /// then, which is not worth it for fewer.
 const GIVEN_BACK: usize = 16 << 20;
 

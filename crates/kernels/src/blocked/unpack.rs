@@ -47,7 +47,7 @@ impl Matrix {
 /// Unpacks steps of one or two panels of 16 columns, in the order of the tiles: `[step][column]`.
 pub(super) struct Unpack<'a> {
     pub(super) matrix: &'a Matrix,
-    /// The first panel.
+    /// The place of the first panel in the matrix.
     pub(super) panel: usize,
     /// The first step, which is even.
     pub(super) start: usize,

@@ -215,7 +215,7 @@ fn cut(pair: &mut [u8]) -> Option<(usize, i16)> {
     } else {
         return None;
     };
-    // The weight that is farther from zero is so by more than half of the excess: what is left has its sign, or is 0.
+    // The weight that is farther from zero is so by more than half of the excess: the rest has its sign, or is 0.
     let which = usize::from(second.abs() > first.abs());
     let left = [first, second][which] - excess;
     pair[which] = (left as i8).cast_unsigned();

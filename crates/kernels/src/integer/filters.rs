@@ -26,7 +26,7 @@ pub struct Filters {
     pub(super) passes: usize,
     /// `[group][panel][pass][input block][row][column][four channels][block][output channel][4]`.
     pub(super) weights: Bytes,
-    /// What is taken off from them, for instructions that need that.
+    /// The excess that was taken off from them, for instructions that need that.
     excess: Option<Excess>,
     /// The summands of every output channel, each group in whole blocks.
     pub(super) bias: Vec<i32>,

@@ -55,7 +55,7 @@ pub(super) struct Tile {
     pub(super) place_count: usize,
     /// How many are in the last block.
     pub(super) last_places: usize,
-    /// What is added apart, for sets of instructions whose products are [`Pairs`].
+    /// The patches, which are added apart, for sets of instructions whose products are [`Pairs`].
     pub(super) patches: Patches,
     pub(super) bias: *const i32,
     pub(super) scales: *const f32,

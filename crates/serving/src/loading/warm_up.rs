@@ -52,7 +52,7 @@ pub(super) struct WarmUpExamples<'a> {
 }
 
 impl Examples for WarmUpExamples<'_> {
-    /// What can't be read is left out here: [`replay`] says what is wrong.
+    /// Records that can't be read are left out here: [`replay`] says what is wrong.
     fn of(&self, model: &dyn LoadedModel, most: usize) -> Vec<Example> {
         let Ok(signatures) = signatures(model) else { return Vec::new() };
         let Ok(Some(mut records)) = Records::open(self.directory) else { return Vec::new() };

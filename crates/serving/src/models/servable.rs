@@ -250,7 +250,7 @@ impl Servable {
         &self.signatures
     }
 
-    /// A signature; the empty name means [`DEFAULT_SIGNATURE`].
+    /// A signature; the empty name means [`DEFAULT_SIGNATURE`](super::DEFAULT_SIGNATURE).
     pub fn signature(&self, name: &str) -> Result<&ServedSignature, RequestError> {
         find_signature(&self.signatures, name)
     }

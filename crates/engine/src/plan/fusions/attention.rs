@@ -27,7 +27,7 @@ struct Scores {
     members: Vec<usize>,
 }
 
-/// What changes the scores.
+/// The mask that changes the scores.
 enum Mask {
     Value(ValueId),
     /// A constant that the model does not have.

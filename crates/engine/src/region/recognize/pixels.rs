@@ -86,7 +86,7 @@ impl Resizing {
     }
 }
 
-/// What is around images.
+/// The rows and columns around images.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Surround {
     /// Rows above, columns before, rows below, columns behind; fewer than none are cut off.
