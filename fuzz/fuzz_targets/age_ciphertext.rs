@@ -6,7 +6,12 @@
 use std::sync::LazyLock;
 
 use adytum_evidence::measurement::Sha256Digest;
-use adytum_sealed::{keys::ModelIdentity, rule::{GenuineStatement, ModelRule}, statement::{FileName, Statement}, unseal::{open_in_memory, unseal_to_writer}};
+use adytum_sealed::{
+    keys::ModelIdentity,
+    rule::{GenuineStatement, ModelRule},
+    statement::{FileName, Statement},
+    unseal::{open_in_memory, unseal_to_writer},
+};
 use adytum_signing::{OwnerPublicKey, OwnerSignature};
 use libfuzzer_sys::fuzz_target;
 

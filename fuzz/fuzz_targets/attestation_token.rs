@@ -15,7 +15,8 @@ fuzz_target!(|bytes: &[u8]| {
     let (keys, token) = text.split_once('\n').unwrap_or((text, text));
     let keys = TokenKeys::parse(keys.as_bytes());
     let Ok(token) = Token::parse(token) else { return };
-    let issuer = token.unverified().get("iss").and_then(|issuer| issuer.as_str()).unwrap_or_default().to_owned();
+    let issuer =
+        token.unverified().get("iss").and_then(|issuer| issuer.as_str()).unwrap_or_default().to_owned();
     let Ok(keys) = keys else { return };
     if let Ok(claims) = token.verify(&issuer, &keys, &Algorithm::ALL, UnixSeconds(0)) {
         assert_eq!(claims.issuer(), issuer);

@@ -2,7 +2,10 @@
 
 #![no_main]
 
-use adytum_governance::audit::{export::Header, verify::{ExpectedLog, verify}};
+use adytum_governance::audit::{
+    export::Header,
+    verify::{ExpectedLog, verify},
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

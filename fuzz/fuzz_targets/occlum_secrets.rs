@@ -14,7 +14,8 @@ const CONFIGURATION: &str = r#"{
 }"#;
 
 fuzz_target!(|text: &str| {
-    let parse = |text: &str| OcclumConfiguration::parse(CONFIGURATION, text, &Accepted::default(), Vec::new());
+    let parse =
+        |text: &str| OcclumConfiguration::parse(CONFIGURATION, text, &Accepted::default(), Vec::new());
     let Ok(occlum) = parse(text) else { return };
     let printed: serde_json::Map<String, serde_json::Value> = occlum
         .secrets

@@ -3,12 +3,17 @@
 #![no_main]
 
 use adytum_engine::{
-    engine::{Engine, Source},
+    engine::{Engine, NoExamples, Source},
     onnx::{Limits, files::NoFiles},
     static_engine::StaticEngine,
 };
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|file: &[u8]| {
-    let _ = StaticEngine.load(Source { file: file.to_vec(), files: &NoFiles, limits: Limits::default() });
+    let _ = StaticEngine.load(Source {
+        file: file.to_vec(),
+        files: &NoFiles,
+        limits: Limits::default(),
+        examples: &NoExamples,
+    });
 });

@@ -57,8 +57,11 @@ fuzz_target!(|bytes: &[u8]| {
     match parse_client_attestation(bytes) {
         Ok(ClientAnswer::Attestation { evidence, announcement }) => {
             let evidence = wire_evidence(evidence).expect("it came in this form");
-            let message =
-                wire::ClientAttestation { evidence: Some(evidence), announcement: announcement.to_vec(), refusal: None };
+            let message = wire::ClientAttestation {
+                evidence: Some(evidence),
+                announcement: announcement.to_vec(),
+                refusal: None,
+            };
             same(&message, bytes);
         }
         Ok(ClientAnswer::Unattested) => assert!(bytes.is_empty()),

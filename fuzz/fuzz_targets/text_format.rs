@@ -5,7 +5,8 @@
 use std::path::Path;
 
 use adytum_serving::{
-    batching::BatchingParameters, loading::ModelServerConfig, monitoring::MonitoringConfig, text_format::parse,
+    batching::BatchingParameters, loading::ModelServerConfig, monitoring::MonitoringConfig,
+    text_format::parse,
 };
 use libfuzzer_sys::fuzz_target;
 

@@ -490,6 +490,36 @@ impl Graph {
 
     /// All values by our own operators, one after the other.
     fn by_operators(&self, input: Tensor) -> HashMap<String, Tensor> {
+        self.by_operators_with(input, |value| value)
+    }
+
+    /// How far the value of this name moves if each number on the way to it is off by up to two units of its last place:
+    /// normalizations of images whose pixels are nearly the same make much of that.
+    fn spread(&self, input: Tensor, name: &str, exact: &Tensor) -> f32 {
+        let exact = exact.values::<f32>().unwrap();
+        let mut largest = 0.0_f32;
+        for seed in 1..6 {
+            let mut random = Random(seed);
+            let moved = self.by_operators_with(input.clone(), |value| {
+                let numbers = value.values::<f32>().unwrap();
+                let numbers = numbers
+                    .iter()
+                    .map(|number| number * (1.0 + (random.below(5) as f32 - 2.0) * f32::EPSILON));
+                Tensor::from_vec(value.shape().to_vec(), numbers.collect::<Vec<_>>()).unwrap()
+            });
+            for (moved, exact) in moved[name].values::<f32>().unwrap().iter().zip(exact) {
+                largest = largest.max((moved - exact).abs());
+            }
+        }
+        largest
+    }
+
+    /// The same, with each value changed before it is taken.
+    fn by_operators_with(
+        &self,
+        input: Tensor,
+        mut change: impl FnMut(Tensor) -> Tensor,
+    ) -> HashMap<String, Tensor> {
         let mut known: HashMap<String, Tensor> = self.constants.iter().cloned().collect();
         known.insert("x".to_owned(), input);
         for built in &self.nodes {
@@ -518,7 +548,7 @@ impl Graph {
             let inputs = inputs.into_iter().map(|input| input.map(Value::Tensor)).collect();
             let found = operator.run(inputs, &Context::new(&memory, &cancellation)).unwrap();
             for (name, value) in built.outputs.iter().zip(found) {
-                known.insert(name.clone(), value.into_tensor().unwrap());
+                known.insert(name.clone(), change(value.into_tensor().unwrap()));
             }
         }
         known
@@ -544,12 +574,19 @@ fn answers(model: &dyn LoadedModel, input: &Tensor, wanted: &[usize], threads: &
     found.into_iter().map(|value| value.into_tensor().unwrap()).collect()
 }
 
-fn assert_near(found: &Tensor, expected: &Tensor, what: &str) {
+/// `spread` is asked for if the values are off by more than a ten-thousandth of the largest one.
+fn assert_near(found: &Tensor, expected: &Tensor, what: &str, spread: impl FnOnce() -> f32) {
     assert_eq!(found.shape(), expected.shape(), "{what}");
     let (found, expected) = (found.values::<f32>().unwrap(), expected.values::<f32>().unwrap());
     let largest = expected.iter().fold(1.0_f32, |largest, value| largest.max(value.abs()));
-    for (found, expected) in found.iter().zip(expected) {
-        assert!((found - expected).abs() <= 1e-4 * largest, "{what}: {found} and not {expected}");
+    let off = |allowed: f32| {
+        let is_off = |(found, expected): &(&f32, &f32)| !((*found - *expected).abs() <= allowed);
+        found.iter().zip(expected).find(is_off)
+    };
+    if let Some((found, exact)) = off(1e-4 * largest) {
+        let spread = spread();
+        let is_near = spread < 0.1 * largest && off(1e-4 * largest + 4.0 * spread).is_none();
+        assert!(is_near, "{what}: {found} and not {exact}, whose spread is {spread}");
     }
 }
 
@@ -588,7 +625,9 @@ fn random_graphs_are_answered_as_by_our_operators() {
                     let found = answers(model.as_ref(), input, &all, threads);
                     for (found, (name, _)) in found.iter().zip(&outputs) {
                         let what = format!("seed {seed}, {level:?}, {name}\n{plan}");
-                        assert_near(found, &expected[name], &what);
+                        assert_near(found, &expected[name], &what, || {
+                            graph.spread(input.clone(), name, &expected[name])
+                        });
                     }
                 }
                 // One output alone is the same, to the last bit.
