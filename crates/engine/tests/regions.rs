@@ -495,7 +495,7 @@ impl Graph {
 
     /// How far the value of this name moves if each number on the way to it is off by up to two units of its last place:
     /// normalizations of images whose pixels are nearly the same make much of that.
-    fn spread(&self, input: Tensor, name: &str, exact: &Tensor) -> f32 {
+    fn sensitivity(&self, input: Tensor, name: &str, exact: &Tensor) -> f32 {
         let exact = exact.values::<f32>().unwrap();
         let mut largest = 0.0_f32;
         for seed in 1..6 {
@@ -626,7 +626,7 @@ fn random_graphs_are_answered_as_by_our_operators() {
                     for (found, (name, _)) in found.iter().zip(&outputs) {
                         let what = format!("seed {seed}, {level:?}, {name}\n{plan}");
                         assert_near(found, &expected[name], &what, || {
-                            graph.spread(input.clone(), name, &expected[name])
+                            graph.sensitivity(input.clone(), name, &expected[name])
                         });
                     }
                 }
