@@ -580,7 +580,10 @@ fn assert_near(found: &Tensor, expected: &Tensor, what: &str, spread: impl FnOnc
     let (found, expected) = (found.values::<f32>().unwrap(), expected.values::<f32>().unwrap());
     let largest = expected.iter().fold(1.0_f32, |largest, value| largest.max(value.abs()));
     let off = |allowed: f32| {
-        let is_off = |(found, expected): &(&f32, &f32)| !((*found - *expected).abs() <= allowed);
+        let is_off = |(found, expected): &(&f32, &f32)| {
+            let distance = (*found - *expected).abs();
+            distance.is_nan() || distance > allowed
+        };
         found.iter().zip(expected).find(is_off)
     };
     if let Some((found, exact)) = off(1e-4 * largest) {
