@@ -605,6 +605,10 @@ fn random_graphs_are_answered_as_by_our_operators() {
     for seed in 0..count {
         let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ ((seed + 1) * 0x1_0000_0001));
         let graph = Graph::random(&mut random);
+        // None of the random nodes had inputs that fit.
+        if graph.nodes.is_empty() {
+            continue;
+        }
         let outputs = graph.outputs(&mut random);
         let file = graph.file(&outputs);
         let size = graph.values[0].1;
@@ -673,6 +677,10 @@ fn check_16_bit_floats() {
     for seed in 0..if cfg!(debug_assertions) { 80 } else { 400 } {
         let mut random = Random(0x2545_f491_4f6c_dd1d ^ ((seed + 1) * 0x1_0000_0001));
         let graph = Graph::random(&mut random);
+        // None of the random nodes had inputs that fit.
+        if graph.nodes.is_empty() {
+            continue;
+        }
         let outputs = graph.outputs(&mut random);
         let size = graph.values[0].1;
         let input = random.numbers(3 * size.iter().product::<usize>());
