@@ -9,12 +9,15 @@ pub enum Outside {
     Operator,
     /// Fused operators have its operator as a part of a pattern, and it is no part of one.
     Pattern,
+    /// It is an LSTM or a GRU whose weights are no constants, or with something that its kernel does not have: lengths,
+    /// peepholes, clips, other functions or another layout.
+    Cell,
     /// Its opset is older than 7: how shapes are matched was an attribute then.
     Opset,
     /// It has graphs of its own, of which each is planned by itself.
     Graphs,
-    /// This input, counted from 0, is not what kernels take: an image of 32-bit floats in four dimensions with a known
-    /// number of channels.
+    /// This input, counted from 0, is not what kernels take: an image of 32-bit floats with a known number of channels,
+    /// in four dimensions, or a line in three.
     Image(usize),
     /// This input, counted from 0, is not rows of 32-bit floats that are computed at a run.
     Rows(usize),
@@ -47,10 +50,13 @@ impl fmt::Display for Outside {
         match self {
             Self::Operator => f.write_str("regions and fused operators have no such operator"),
             Self::Pattern => f.write_str("it is no part of a pattern that is fused"),
+            Self::Cell => {
+                f.write_str("its weights are no constants, or its kernel does not have all that it asks for")
+            }
             Self::Opset => f.write_str("its opset is older than 7"),
             Self::Graphs => f.write_str("it has graphs of its own"),
             Self::Image(index) => {
-                write!(f, "input {index} is no image of f32 in four dimensions with known channels")
+                write!(f, "input {index} is no f32 image or line with known channels")
             }
             Self::Bytes(index) => {
                 write!(f, "input {index} is no image or matrix of bytes with known channels")

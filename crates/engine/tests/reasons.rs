@@ -102,3 +102,16 @@ fn a_normalization_says_why_it_is_not_fused() {
     assert_eq!(normalization(&[Attribute::Integer("axis", 1)], &[3, 8]), Some(Outside::Attribute("axis")));
     assert_eq!(normalization(&[], &[1]), Some(Outside::Constant(1)));
 }
+
+#[test]
+fn a_layer_of_cells_says_why_it_is_not_fused() {
+    let layer = |attributes: &[Attribute<'_>]| {
+        let constants = [floats("w", &[1, 12, 8], &[0.1; 96]), floats("r", &[1, 12, 4], &[0.1; 48])];
+        let nodes = [node("GRU", &["x", "w", "r"], &["y"], attributes)];
+        let outputs = [value("y", FLOAT, &[-1, 1, -1, 4])];
+        reason(&model(&nodes, &[value("x", FLOAT, &[-1, 2, 8])], &outputs, &constants), "GRU")
+    };
+    let hidden = Attribute::Integer("hidden_size", 4);
+    assert_eq!(layer(&[hidden, Attribute::Integer("linear_before_reset", 1)]), None);
+    assert_eq!(layer(&[Attribute::Integer("hidden_size", 4)]), Some(Outside::Cell));
+}

@@ -204,10 +204,10 @@ mod tests {
                     let (y, x) = (index % count / columns.len(), index % columns.len());
                     let mut expected = 0.0;
                     for (row, above) in lines[y].places.iter().zip(lines[y].weights) {
-                        for (column, beside) in uprights[x].places.iter().zip(uprights[x].weights) {
+                        for (column, along) in uprights[x].places.iter().zip(uprights[x].weights) {
                             expected += f64::from(at(index / count, *row, *column))
                                 * f64::from(above)
-                                * f64::from(beside);
+                                * f64::from(along);
                         }
                     }
                     prop_assert!((f64::from(found) - expected).abs() < 1e-6, "{level:?} {found} {expected}");

@@ -1,18 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-
-fn bytes(count: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed | 1;
-    std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 33) as u8
-    })
-    .take(count)
-    .collect()
-}
+use crate::tests::plain::bytes;
 
 fn floats(count: usize, seed: u64) -> Vec<f32> {
     bytes(count, seed).into_iter().map(|byte| f32::from(byte) / 128.0 - 1.0).collect()

@@ -202,18 +202,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn numbers(count: usize, seed: u64) -> Vec<u8> {
-        let mut state = seed | 1;
-        std::iter::repeat_with(|| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 33) as u8
-        })
-        .take(count)
-        .collect()
-    }
+    use crate::tests::plain::bytes;
 
     proptest! {
         #[test]
@@ -221,14 +210,14 @@ mod tests {
             rows in 0_usize..30, depth in 1_usize..70, columns in 1_usize..80, far in -127_i16..=128,
             zero_point in any::<u8>(), seed in any::<u64>(),
         ) {
-            let weights: Vec<i16> = numbers(columns * depth, seed)
+            let weights: Vec<i16> = bytes(columns * depth, seed)
                 .into_iter()
                 .map(|weight| i16::from(weight.cast_signed()) + if seed % 2 == 0 { far } else { 0 })
                 .collect();
             let scales: Vec<f32> = (0..columns).map(|column| 1e-4 * (column + 1) as f32).collect();
             for instructions in Instructions::ALL.into_iter().filter(|set| set.is_available()) {
                 let matrix = Matrix::new(instructions, &weights, columns, depth).unwrap();
-                let left = numbers(rows * matrix.row_bytes(), seed ^ 9);
+                let left = bytes(rows * matrix.row_bytes(), seed ^ 9);
                 let (mut sums, mut reals) = (vec![0; rows * columns], vec![0.0; rows * columns]);
                 let own = matrix.padded(scales.iter().copied());
                 let summands = (seed % 3 == 0).then_some(own.as_slice());

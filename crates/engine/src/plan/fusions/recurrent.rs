@@ -17,6 +17,7 @@ use super::{
 use crate::{
     fused::recurrent::{Direction, Kind, RecurrentLayer},
     onnx::model::{Node, ValueId},
+    outside::Outside,
     tensor::ElementType,
 };
 
@@ -46,7 +47,13 @@ impl Planner<'_> {
         let first = self.plan.fusions.len();
         for index in (0..placed.len()).rev() {
             let Some(node) = plain(&placed, index) else { continue };
-            let Some(found) = self.layer(&node.clone(), facts)? else { continue };
+            let is_cell = matches!(node.operator.as_str(), "LSTM" | "GRU");
+            let Some(found) = self.layer(&node.clone(), facts)? else {
+                if is_cell {
+                    self.explain(&placed, index, Outside::Cell);
+                }
+                continue;
+            };
             let (count, gates) = (found.reversed.len(), found.kind.gates() * found.hidden);
             let (mut of_input, mut of_state) = (Vec::new(), Vec::new());
             for direction in 0..count {

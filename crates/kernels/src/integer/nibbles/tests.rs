@@ -1,21 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-
-fn numbers(count: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed | 1;
-    std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 33) as u8
-    })
-    .take(count)
-    .collect()
-}
+use crate::tests::plain::bytes;
 
 fn floats(count: usize, seed: u64) -> Vec<f32> {
-    let bytes = numbers(2 * count, seed);
+    let bytes = bytes(2 * count, seed);
     bytes.chunks(2).map(|pair| f32::from(i16::from_le_bytes([pair[0], pair[1]])) / 9000.0).collect()
 }
 
@@ -37,9 +26,9 @@ impl Case {
             depth,
             columns,
             block,
-            numbers: numbers(columns * blocks * block / 2, seed),
+            numbers: bytes(columns * blocks * block / 2, seed),
             scales: floats(columns * blocks, seed ^ 1),
-            zeros: (!seed.is_multiple_of(3)).then(|| numbers(columns * blocks.div_ceil(2), seed ^ 2)),
+            zeros: (!seed.is_multiple_of(3)).then(|| bytes(columns * blocks.div_ceil(2), seed ^ 2)),
             bias: (!seed.is_multiple_of(2)).then(|| floats(columns, seed ^ 3)),
         }
     }
