@@ -7,45 +7,15 @@ mod fixture;
 
 use std::collections::HashMap;
 
-use adytum_engine::{
-    engine::{LoadedModel, Run},
-    operators::{Attribute as Setting, Attributes, Cancellation, Context, Definition, Input, Memory, find},
-    tensor::{Tensor, Value, ValueType},
-    threads::Threads,
-};
+use adytum_engine::{engine::LoadedModel, operators::Attribute as Setting, tensor::Tensor, threads::Threads};
 use adytum_kernels::{Level, limit};
 use fixture::{
+    graphs::{Built, Random, answers, assert_near, by_operators, encoded},
     onnx::{Attribute, FLOAT, INT32, floats, model, node_of, put_bytes, put_number, value},
     runs::load,
 };
 
 const MICROSOFT: &str = "com.microsoft";
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        ((self.0 >> 11) % end as u64) as usize
-    }
-
-    fn tensor(&mut self, shape: &[usize], scale: f32) -> Tensor {
-        let count = shape.iter().product();
-        let numbers: Vec<f32> =
-            (0..count).map(|_| (self.below(4001) as f32 / 2000.0 - 1.0) * scale).collect();
-        Tensor::from_vec(shape.to_vec(), numbers).unwrap()
-    }
-}
-
-struct Built {
-    domain: &'static str,
-    operator: &'static str,
-    inputs: Vec<String>,
-    outputs: Vec<String>,
-    settings: Vec<(&'static str, Setting)>,
-}
 
 /// A block. Its inputs are `x`, `mask` and `past`.
 struct Graph {
@@ -187,39 +157,17 @@ impl Graph {
     }
 
     fn file(&self, inputs: &[(&'static str, Tensor)], known: &HashMap<String, Tensor>) -> Vec<u8> {
-        let nodes: Vec<Vec<u8>> = self
-            .nodes
-            .iter()
-            .map(|built| {
-                let inputs: Vec<&str> = built.inputs.iter().map(String::as_str).collect();
-                // The mean and the deviation are asked for by nobody.
-                let outputs: Vec<&str> = (built.outputs.iter().enumerate())
-                    .map(
-                        |(index, name)| {
-                            if built.outputs.len() == 4 && index % 3 > 0 { "" } else { name.as_str() }
-                        },
-                    )
-                    .collect();
-                let settings: Vec<Attribute<'_>> = built
-                    .settings
-                    .iter()
-                    .map(|(name, setting)| match setting {
-                        Setting::Integer(number) => Attribute::Integer(name, *number),
-                        Setting::Float(number) => Attribute::Float(name, *number),
-                        other => panic!("{other:?}"),
-                    })
-                    .collect();
-                node_of(built.domain, built.operator, &inputs, &outputs, &settings)
-            })
+        // The mean and the deviation are asked for by nobody.
+        let asked = |built: &Built| {
+            let is_asked = |index: usize| built.outputs.len() != 4 || index.is_multiple_of(3);
+            let outputs = built.outputs.iter().enumerate();
+            outputs.map(|(index, name)| if is_asked(index) { name.clone() } else { String::new() }).collect()
+        };
+        let nodes: Vec<Vec<u8>> = (self.nodes.iter())
+            .map(|built| Built { outputs: asked(built), ..built.clone() }.encoded())
             .collect();
-        let constants: Vec<Vec<u8>> = self
-            .constants
-            .iter()
-            .map(|(name, tensor)| {
-                let shape: Vec<i64> = tensor.shape().iter().map(|size| *size as i64).collect();
-                floats(name, &shape, tensor.values::<f32>().unwrap())
-            })
-            .collect();
+        let constants: Vec<Vec<u8>> =
+            self.constants.iter().map(|(name, tensor)| encoded(name, tensor)).collect();
         let given: Vec<Vec<u8>> = inputs
             .iter()
             .map(|(name, tensor)| {
@@ -242,38 +190,7 @@ impl Graph {
 
     /// All values by our own operators, one after the other.
     fn by_operators(&self, inputs: &[(&'static str, Tensor)]) -> HashMap<String, Tensor> {
-        let mut known: HashMap<String, Tensor> = self.constants.iter().cloned().collect();
-        known.extend(inputs.iter().map(|(name, tensor)| ((*name).to_owned(), tensor.clone())));
-        for built in &self.nodes {
-            let inputs: Vec<Option<Tensor>> =
-                built.inputs.iter().map(|name| known.get(name).cloned()).collect();
-            let types: Vec<Option<ValueType>> =
-                inputs.iter().map(|input| Some(ValueType::Tensor(input.as_ref()?.element_type()))).collect();
-            let attributes: Attributes =
-                built.settings.iter().map(|(name, setting)| ((*name).to_owned(), setting.clone())).collect();
-            let given: Vec<Option<Input<'_>>> = types
-                .iter()
-                .zip(&inputs)
-                .map(|(value_type, constant)| {
-                    Some(Input { value_type: value_type.as_ref()?, constant: constant.as_ref() })
-                })
-                .collect();
-            let definition = Definition {
-                operator: built.operator,
-                opset: if built.domain.is_empty() { 17 } else { 1 },
-                attributes: &attributes,
-                inputs: &given,
-                outputs: built.outputs.len(),
-            };
-            let operator = find(built.domain, built.operator).unwrap()(&definition).unwrap().operator;
-            let (memory, cancellation) = (Memory::new(1 << 30), Cancellation::default());
-            let inputs = inputs.into_iter().map(|input| input.map(Value::Tensor)).collect();
-            let found = operator.run(inputs, &Context::new(&memory, &cancellation)).unwrap();
-            for (name, value) in built.outputs.iter().zip(found) {
-                known.insert(name.clone(), value.into_tensor().unwrap());
-            }
-        }
-        known
+        by_operators(&self.nodes, &self.constants, inputs)
     }
 
     fn inputs(&mut self, batch: usize, rows: usize, kind: usize) -> Vec<(&'static str, Tensor)> {
@@ -308,19 +225,14 @@ impl Graph {
     }
 }
 
-fn answers(
+/// The wanted outputs, by so many threads.
+fn answer(
     model: &dyn LoadedModel,
-    inputs: &[(&'static str, Tensor)],
+    inputs: &[(&str, Tensor)],
     wanted: &[usize],
     threads: usize,
 ) -> Vec<Tensor> {
-    let (threads, memory, cancellation) =
-        (Threads::new(threads), Memory::new(1 << 30), Cancellation::default());
-    let run = Run { threads: &threads, budget: &memory, cancellation: &cancellation };
-    let given = inputs.iter().map(|(_, input)| Some(Value::Tensor(input.clone()))).collect();
-    let found = model.run(given, wanted, run).unwrap();
-    assert_eq!(memory.used(), 0, "all memory is given back");
-    found.into_iter().map(|value| value.into_tensor().unwrap()).collect()
+    answers(model, inputs.iter().map(|(_, input)| input), wanted, &Threads::new(threads))
 }
 
 /// One test: the limit holds for the whole process.
@@ -346,25 +258,15 @@ fn random_blocks_are_answered_as_by_our_operators() {
             assert_eq!(has("normalization"), 2, "seed {seed}\n{plan}");
             assert!(has("product") >= 4 && has("gelu") + has("swish") == 1, "seed {seed}\n{plan}");
             for (inputs, expected) in inputs.iter().zip(&expected) {
-                let found = answers(model.as_ref(), inputs, &all, 1);
+                let found = answer(model.as_ref(), inputs, &all, 1);
                 for (found, name) in found.iter().zip(&graph.outputs) {
-                    let expected = &expected[name];
-                    assert_eq!(found.shape(), expected.shape(), "seed {seed}, {level:?}, {name}\n{plan}");
-                    let (found, expected) =
-                        (found.values::<f32>().unwrap(), expected.values::<f32>().unwrap());
-                    let largest = expected.iter().fold(1.0_f32, |largest, value| largest.max(value.abs()));
-                    for (found, expected) in found.iter().zip(expected) {
-                        assert!(
-                            (found - expected).abs() <= 1e-4 * largest,
-                            "seed {seed}, {level:?}, {name}: {found} and not {expected}\n{plan}"
-                        );
-                    }
+                    assert_near(found, &expected[name], &format!("seed {seed}, {level:?}, {name}\n{plan}"));
                 }
                 // Threads and wanted outputs change nothing, to the last bit.
-                assert_eq!(answers(model.as_ref(), inputs, &all, 3), found, "seed {seed}, {level:?}");
+                assert_eq!(answer(model.as_ref(), inputs, &all, 3), found, "seed {seed}, {level:?}");
                 let last = all.len() - 1;
                 assert_eq!(
-                    answers(model.as_ref(), inputs, &[last], 1)[0],
+                    answer(model.as_ref(), inputs, &[last], 1)[0],
                     found[last],
                     "seed {seed}, {level:?}"
                 );
@@ -398,7 +300,7 @@ fn a_gemm_with_a_function_is_both() {
     put_bytes(&mut domain, 1, MICROSOFT.as_bytes());
     put_number(&mut domain, 2, 1);
     put_bytes(&mut file, 8, &domain);
-    let found = answers(load(file).unwrap().as_ref(), &[("x", rows.clone())], &[0], 1);
+    let found = answer(load(file).unwrap().as_ref(), &[("x", rows.clone())], &[0], 1);
     let number = |tensor: &Tensor, place: usize| f64::from(tensor.values::<f32>().unwrap()[place]);
     for (place, found) in found[0].values::<f32>().unwrap().iter().enumerate() {
         let (row, column) = (place / 48, place % 48);

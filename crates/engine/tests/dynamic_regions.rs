@@ -220,9 +220,9 @@ fn check_single(seed: u64, level: Level) {
     let graph =
         graph(&[nodes[0].encoded()], &port, &[value("y", INT32, &[-1, shape[0] as i64, -1, -1])], &given);
     let model = load(model_with(&graph, &[], 17)).unwrap();
-    let expected = by_operators(&nodes, &constants, input.clone());
+    let expected = by_operators(&nodes, &constants, &[("x", input.clone())]);
     for count in [1, 3] {
-        let found = answers(model.as_ref(), &input, &[0], &Threads::new(count));
+        let found = answers(model.as_ref(), [&input], &[0], &Threads::new(count));
         assert_eq!(found[0], expected["y"], "seed {seed}, {level:?}");
     }
 }
@@ -257,8 +257,10 @@ fn random_graphs_of_dynamic_convolutions_are_answered_as_by_our_operators() {
                 Tensor::from_vec([batch, size[0], size[1], size[2]], values).unwrap()
             })
             .collect();
-        let expected: Vec<HashMap<String, Tensor>> =
-            inputs.iter().map(|input| by_operators(&graph.nodes, &graph.constants, input.clone())).collect();
+        let expected: Vec<HashMap<String, Tensor>> = inputs
+            .iter()
+            .map(|input| by_operators(&graph.nodes, &graph.constants, &[("x", input.clone())]))
+            .collect();
         for level in Level::ALL.into_iter().filter(|level| level.is_available()) {
             limit(level);
             let model = load(file.clone()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
@@ -271,7 +273,7 @@ fn random_graphs_of_dynamic_convolutions_are_answered_as_by_our_operators() {
             let all: Vec<usize> = (0..outputs.len()).collect();
             for (input, expected) in inputs.iter().zip(&expected) {
                 for threads in &threads {
-                    let found = answers(model.as_ref(), input, &all, threads);
+                    let found = answers(model.as_ref(), [input], &all, threads);
                     for (found, (name, _)) in found.iter().zip(&outputs) {
                         let values = found.values::<f32>().unwrap();
                         let expected = &expected[name];

@@ -7,41 +7,13 @@ mod fixture;
 
 use std::collections::HashMap;
 
-use adytum_engine::{
-    engine::{LoadedModel, Run},
-    operators::{Attribute as Setting, Attributes, Cancellation, Context, Definition, Input, Memory, find},
-    plan::Worker,
-    tensor::{Tensor, Value, ValueType},
-    threads::Threads,
-};
+use adytum_engine::{operators::Attribute as Setting, plan::Worker, tensor::Tensor, threads::Threads};
 use adytum_kernels::{Level, limit};
 use fixture::{
-    onnx::{Attribute, FLOAT, floats, longs, model, node, value},
+    graphs::{Built, Random, answers, assert_near, by_operators, encoded},
+    onnx::{FLOAT, model, value},
     runs::load,
 };
-
-/// Numbers that look random.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        ((self.0 >> 11) % end as u64) as usize
-    }
-
-    fn numbers(&mut self, count: usize, scale: f32) -> Vec<f32> {
-        (0..count).map(|_| (self.below(4001) as f32 / 2000.0 - 1.0) * scale).collect()
-    }
-}
-
-struct Built {
-    operator: &'static str,
-    inputs: Vec<String>,
-    outputs: Vec<String>,
-    settings: Vec<(&'static str, Setting)>,
-}
 
 /// A random stack of blocks. Its inputs are `x` and `mask`.
 struct Graph {
@@ -52,10 +24,6 @@ struct Graph {
     size: usize,
     /// What the attention does with its mask.
     mask: usize,
-}
-
-fn list(values: &[i64]) -> Setting {
-    Setting::Integers(values.to_vec())
 }
 
 impl Graph {
@@ -96,7 +64,8 @@ impl Graph {
     ) -> Vec<String> {
         let outputs: Vec<String> = (0..count).map(|index| format!("v{}_{index}", self.nodes.len())).collect();
         let inputs = inputs.iter().map(|input| (*input).to_owned()).collect();
-        self.nodes.push(Built { operator, inputs, outputs: outputs.clone(), settings: settings.to_vec() });
+        let settings = settings.to_vec();
+        self.nodes.push(Built { domain: "", operator, inputs, outputs: outputs.clone(), settings });
         outputs
     }
 
@@ -155,7 +124,7 @@ impl Graph {
 
     fn normalize(&mut self, x: &str, width: usize) -> String {
         let (scale, bias) = (self.random(&[width], 1.0), self.random(&[width], 0.5));
-        let last = [("axes", list(&[-1]))];
+        let last = [("axes", Setting::Integers(vec![-1]))];
         match self.random.below(4) {
             0 | 1 => {
                 let settings = [("axis", Setting::Integer(-1)), ("epsilon", Setting::Float(1e-4))];
@@ -225,7 +194,7 @@ impl Graph {
     fn attend(&mut self, x: &str) -> String {
         let (heads, size) = (self.heads, self.size);
         let width = heads * size;
-        let turn = |axes: &[i64]| [("perm", list(axes))];
+        let turn = |axes: &[i64]| [("perm", Setting::Integers(axes.to_vec()))];
         let is_rooted = self.random.below(3) == 0;
         let [query, key, value] = match self.random.below(3) {
             0 => {
@@ -328,36 +297,9 @@ impl Graph {
     }
 
     fn file(&self, outputs: &[&str], known: &HashMap<String, Tensor>) -> Vec<u8> {
-        let nodes: Vec<Vec<u8>> = self
-            .nodes
-            .iter()
-            .map(|built| {
-                let inputs: Vec<&str> = built.inputs.iter().map(String::as_str).collect();
-                let outputs: Vec<&str> = built.outputs.iter().map(String::as_str).collect();
-                let settings: Vec<Attribute<'_>> = built
-                    .settings
-                    .iter()
-                    .map(|(name, setting)| match setting {
-                        Setting::Integer(number) => Attribute::Integer(name, *number),
-                        Setting::Integers(numbers) => Attribute::Integers(name, numbers),
-                        Setting::Float(number) => Attribute::Float(name, *number),
-                        other => panic!("{other:?}"),
-                    })
-                    .collect();
-                node(built.operator, &inputs, &outputs, &settings)
-            })
-            .collect();
-        let constants: Vec<Vec<u8>> = self
-            .constants
-            .iter()
-            .map(|(name, tensor)| {
-                let shape: Vec<i64> = tensor.shape().iter().map(|size| *size as i64).collect();
-                match tensor.values::<f32>() {
-                    Some(values) => floats(name, &shape, values),
-                    None => longs(name, &shape, tensor.values::<i64>().unwrap()),
-                }
-            })
-            .collect();
+        let nodes: Vec<Vec<u8>> = self.nodes.iter().map(Built::encoded).collect();
+        let constants: Vec<Vec<u8>> =
+            self.constants.iter().map(|(name, tensor)| encoded(name, tensor)).collect();
         let width = (self.heads * self.size) as i64;
         let inputs = [value("x", FLOAT, &[-1, -1, width]), value("mask", FLOAT, &[-1, 1, -1, -1])];
         let outputs: Vec<Vec<u8>> =
@@ -367,37 +309,8 @@ impl Graph {
 
     /// All values by our own operators, one after the other.
     fn by_operators(&self, inputs: &[Tensor; 2]) -> HashMap<String, Tensor> {
-        let mut known: HashMap<String, Tensor> = self.constants.iter().cloned().collect();
-        known.insert("x".to_owned(), inputs[0].clone());
-        known.insert("mask".to_owned(), inputs[1].clone());
-        for built in &self.nodes {
-            let inputs: Vec<Tensor> = built.inputs.iter().map(|name| known[name].clone()).collect();
-            let types: Vec<ValueType> =
-                inputs.iter().map(|input| ValueType::Tensor(input.element_type())).collect();
-            let attributes: Attributes =
-                built.settings.iter().map(|(name, setting)| ((*name).to_owned(), setting.clone())).collect();
-            let given: Vec<Option<Input<'_>>> = types
-                .iter()
-                .zip(&inputs)
-                .map(|(value_type, constant)| Some(Input { value_type, constant: Some(constant) }))
-                .collect();
-            let outputs = built.outputs.len();
-            let definition = Definition {
-                operator: built.operator,
-                opset: 17,
-                attributes: &attributes,
-                inputs: &given,
-                outputs,
-            };
-            let operator = find("", built.operator).unwrap()(&definition).unwrap().operator;
-            let (memory, cancellation) = (Memory::new(1 << 30), Cancellation::default());
-            let inputs = inputs.into_iter().map(|input| Some(Value::Tensor(input))).collect();
-            let found = operator.run(inputs, &Context::new(&memory, &cancellation)).unwrap();
-            for (name, value) in built.outputs.iter().zip(found) {
-                known.insert(name.clone(), value.into_tensor().unwrap());
-            }
-        }
-        known
+        let [x, mask] = inputs.clone();
+        by_operators(&self.nodes, &self.constants, &[("x", x), ("mask", mask)])
     }
 
     /// An input and a mask. The mask is the same for all entries, for all rows, or for none.
@@ -417,29 +330,6 @@ impl Graph {
             }
         }
         [Tensor::from_vec([batch, rows, width], x).unwrap(), Tensor::from_vec(shape.to_vec(), mask).unwrap()]
-    }
-}
-
-fn answers(
-    model: &dyn LoadedModel,
-    inputs: &[Tensor; 2],
-    wanted: &[usize],
-    threads: &Threads,
-) -> Vec<Tensor> {
-    let (memory, cancellation) = (Memory::new(1 << 30), Cancellation::default());
-    let run = Run { threads, budget: &memory, cancellation: &cancellation };
-    let given = inputs.iter().cloned().map(|input| Some(Value::Tensor(input))).collect();
-    let found = model.run(given, wanted, run).unwrap();
-    assert_eq!(memory.used(), 0, "all memory is given back");
-    found.into_iter().map(|value| value.into_tensor().unwrap()).collect()
-}
-
-fn assert_near(found: &Tensor, expected: &Tensor, what: &str) {
-    assert_eq!(found.shape(), expected.shape(), "{what}");
-    let (found, expected) = (found.values::<f32>().unwrap(), expected.values::<f32>().unwrap());
-    let largest = expected.iter().fold(1.0_f32, |largest, value| largest.max(value.abs()));
-    for (found, expected) in found.iter().zip(expected) {
-        assert!((found - expected).abs() <= 1e-4 * largest, "{what}: {found} and not {expected}");
     }
 }
 

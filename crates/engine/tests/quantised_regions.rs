@@ -361,8 +361,10 @@ fn random_quantised_graphs_are_answered_as_by_our_operators() {
                 Tensor::from_vec([batch, size[0], size[1], size[2]], values).unwrap()
             })
             .collect();
-        let expected: Vec<HashMap<String, Tensor>> =
-            inputs.iter().map(|input| by_operators(&graph.nodes, &graph.constants, input.clone())).collect();
+        let expected: Vec<HashMap<String, Tensor>> = inputs
+            .iter()
+            .map(|input| by_operators(&graph.nodes, &graph.constants, &[("x", input.clone())]))
+            .collect();
         for level in Level::ALL.into_iter().filter(|level| level.is_available()) {
             limit(level);
             let model = load(file.clone()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
@@ -372,12 +374,12 @@ fn random_quantised_graphs_are_answered_as_by_our_operators() {
             let all: Vec<usize> = (0..outputs.len()).collect();
             for (input, expected) in inputs.iter().zip(&expected) {
                 for threads in &threads {
-                    let found = answers(model.as_ref(), input, &all, threads);
+                    let found = answers(model.as_ref(), [input], &all, threads);
                     for (found, (name, ..)) in found.iter().zip(&outputs) {
                         assert_eq!(*found, expected[name], "seed {seed}, {level:?}, {name}\n{plan}");
                     }
                 }
-                let last = answers(model.as_ref(), input, &[outputs.len() - 1], &threads[0]);
+                let last = answers(model.as_ref(), [input], &[outputs.len() - 1], &threads[0]);
                 assert_eq!(last[0], expected[&outputs[outputs.len() - 1].0], "seed {seed}, {level:?}");
             }
         }
