@@ -259,3 +259,79 @@ fn resizing_with_all_of_its_attributes_stays_in_the_region() {
     assert_eq!(plan.regions, 1, "{plan}");
     assert!(plan.lines.iter().all(|line| matches!(line.worker, Worker::Region(_))), "{plan}");
 }
+
+#[test]
+fn weights_that_the_graph_standardises_are_weights() {
+    const CHANNELS: usize = 384;
+    let size = CHANNELS as i64;
+    let (mut nodes, mut constants) = (Vec::new(), Vec::new());
+    let mut image = "x".to_owned();
+    for layer in 0..3 {
+        let name = |what: &str| format!("{what}{layer}");
+        let [weights, scale, rows, mean, rest, some] =
+            ["weights", "scale", "rows", "mean", "rest", "some"].map(name);
+        let [normal, filters, next] = ["normal", "filters", "next"].map(name);
+        nodes.extend([
+            node("Reshape", &[&weights, "as_rows"], &[&rows], &[]),
+            node("ReduceMean", &[&rows], &[&mean], &[Attribute::Integers("axes", &[2])]),
+            node("Sub", &[&rows, &mean], &[&rest], &[]),
+            node("Mul", &[&rest, "one"], &[&some], &[]),
+            node(
+                "BatchNormalization",
+                &[&some, &scale, "zeros", "zeros", "ones"],
+                &[&normal, &name("new_mean"), &name("new_variance")],
+                &[Attribute::Integer("training_mode", 1)],
+            ),
+            node("Reshape", &[&normal, "as_filters"], &[&filters], &[]),
+            node("Conv", &[&image, &filters], &[&next], &[]),
+        ]);
+        let numbers: Vec<f32> =
+            (0..CHANNELS * CHANNELS).map(|place| ((place * 31 + layer) % 101) as f32 / 50.0 - 1.0).collect();
+        constants.push(floats(&weights, &[size, size, 1, 1], &numbers));
+        constants.push(floats(&scale, &[size], &[0.05; CHANNELS]));
+        image = next;
+    }
+    constants.extend([
+        floats("one", &[], &[1.0]),
+        floats("zeros", &[size], &[0.0; CHANNELS]),
+        floats("ones", &[size], &[1.0; CHANNELS]),
+        longs("as_rows", &[3], &[1, size, -1]),
+        longs("as_filters", &[4], &[size, size, 1, 1]),
+    ]);
+    let port = |name: &str| value(name, FLOAT, &[-1, size, 2, 2]);
+    let model = load(model(&nodes, &[port("x")], &[port(&image)], &constants)).unwrap();
+    let plan = model.plan().unwrap();
+    let runs: Vec<&Worker> =
+        plan.lines.iter().map(|line| &line.worker).filter(|worker| **worker != Worker::Folded).collect();
+    assert_eq!(runs, [&Worker::Region(0); 3], "{plan}");
+}
+
+/// An average of windows with `ceil_mode`, as ResNet-D has it.
+#[test]
+fn the_size_of_a_rounded_up_average_is_known_where_no_window_is_left_out() {
+    for (window, pads, expected) in
+        [(2, [0; 4], "float[input0[0],8,3,3]"), (3, [1; 4], "float[input0[0],8,3,3]"), (1, [1; 4], "?")]
+    {
+        let settings = [
+            Attribute::Integers("kernel_shape", &[window, window]),
+            Attribute::Integers("strides", &[2, 2]),
+            Attribute::Integers("pads", &pads),
+            Attribute::Integer("ceil_mode", 1),
+        ];
+        let nodes = [
+            node("Conv", &["x", "w"], &["a"], &[]),
+            node("AveragePool", &["a"], &["b"], &settings),
+            node("Conv", &["b", "w"], &["y"], &[]),
+        ];
+        let weights: Vec<f32> = (0..64).map(|place| (place * 7 % 13) as f32 / 8.0).collect();
+        let file = model(
+            &nodes,
+            &[value("x", FLOAT, &[-1, 8, 5, 5])],
+            &[value("y", FLOAT, &[-1, 8, -1, -1])],
+            &[floats("w", &[8, 8, 1, 1], &weights)],
+        );
+        let text = load(file).unwrap().plan().unwrap().to_string();
+        let line = text.lines().find(|line| line.contains("AveragePool")).unwrap();
+        assert!(line.contains(expected), "{line}");
+    }
+}

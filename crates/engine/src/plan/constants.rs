@@ -59,6 +59,15 @@ impl ConstantStore {
             .fold(0, usize::saturating_add)
     }
 
+    /// The bytes of those that are not in the file.
+    pub(super) fn held(&self) -> usize {
+        let bytes = |constant: &Constant| match constant {
+            Constant::Tensor(tensor) => tensor.bytes(),
+            Constant::Stored(_) => 0,
+        };
+        self.constants.values().map(bytes).fold(0, usize::saturating_add)
+    }
+
     /// The facts about a value, if it is a constant.
     pub(super) fn fact(&self, value: ValueId) -> Option<Fact> {
         Some(match self.constants.get(&value)? {

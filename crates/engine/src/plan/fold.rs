@@ -12,6 +12,13 @@ const LARGEST_INPUT: usize = 1 << 20;
 /// Weights of more bytes are not folded at all.
 const LARGEST_WEIGHTS: usize = 64 << 20;
 
+/// How often all bytes of the file may go through light operators, one after the other: exporters write ten of them
+/// for a weight that is standardised.
+const PASSES: usize = 16;
+
+/// How often the bytes of the file the constants that were computed may take, while they are needed.
+const HELD: usize = 2;
+
 /// The most bytes that a folded node may give.
 pub(super) const LARGEST_OUTPUT: usize = 1 << 22;
 
@@ -52,13 +59,31 @@ fn is_light(node: &Node) -> bool {
     node.domain.is_empty() && operators.contains(&node.operator.as_str())
 }
 
+/// What folding weights may cost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    /// Bytes of the model's file.
+    pub(super) file: usize,
+    /// Bytes that went through operators so far.
+    pub(super) folded: usize,
+}
+
 /// The most bytes that a node of constants of `bytes` bytes may give; `None` if they are not worth folding. Of weights no more
-/// comes than went in (a number counts as 8 bytes), and no more than `left` bytes in all.
-pub(super) fn largest_output(node: &Node, bytes: usize, left: usize) -> Option<usize> {
+/// comes than went in (a number counts as 8 bytes). `held` tells the bytes of all constants in memory.
+pub(super) fn largest_output(
+    node: &Node,
+    bytes: usize,
+    budget: Budget,
+    held: impl FnOnce() -> usize,
+) -> Option<usize> {
     if bytes <= LARGEST_INPUT {
         return Some(LARGEST_OUTPUT);
     }
-    (is_light(node) && bytes <= LARGEST_WEIGHTS.min(left)).then_some(bytes)
+    let left = budget.file.saturating_mul(PASSES).saturating_sub(budget.folded);
+    let is_worth_it = is_light(node)
+        && bytes <= LARGEST_WEIGHTS.min(left)
+        && held().saturating_add(bytes) <= budget.file.saturating_mul(HELD);
+    is_worth_it.then_some(bytes)
 }
 
 /// The outputs of an operator of constants; `None` if they are larger than `largest` bytes, if they are not

@@ -2,7 +2,7 @@
 
 use super::{
     Facts, PlanError, Planner,
-    fold::{fold, is_deterministic, largest_output},
+    fold::{Budget, fold, is_deterministic, largest_output},
     placement::Placement,
 };
 use crate::{
@@ -56,9 +56,10 @@ impl Planner<'_> {
             (None, None) => usize::MAX,
         });
         let bytes = sizes_of.fold(0, usize::saturating_add);
+        let budget = Budget { file: self.plan.file, folded: self.folded };
         if all_constant
             && is_deterministic(node)
-            && let Some(largest) = largest_output(node, bytes, self.plan.file.saturating_sub(self.folded))
+            && let Some(largest) = largest_output(node, bytes, budget, || self.constants.held())
             && self.fold(node, largest)?
         {
             if largest == bytes {

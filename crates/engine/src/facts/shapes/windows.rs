@@ -47,19 +47,21 @@ fn shape(query: &Query<'_>, sizes: &mut Sizes) -> Option<Vec<Size>> {
             continue;
         }
         let dilation = one_of(&dilations, index, 1)?;
-        let pads = if padding == "VALID" {
-            0
-        } else {
-            one_of(&pads, index, 0)?.checked_add(one_of(&pads, index + space.len(), 0)?)?
+        let [before, after] = match padding {
+            "VALID" => [0, 0],
+            _ => [one_of(&pads, index, 0)?, one_of(&pads, index + space.len(), 0)?],
         };
+        let pads = before.checked_add(after)?;
         let window = kernel.get(index)?.minus(&Size::from(1))?.times(&Size::from(dilation))?;
         let mut span = size.plus(&Size::from(pads))?.minus(&window)?.minus(&Size::from(1))?;
         if ceiling {
             span = span.plus(&Size::from(stride - 1))?;
         }
-        // With ceil_mode the last window may be left out: then this is one too many.
+        // With ceil_mode the last window is left out if it begins behind the image and the pads before it: then this is
+        // one too many. Windows that are larger than the stride and the pads never do.
         let count = sizes.quotient(&span, &Size::from(stride)).plus(&Size::from(1))?;
-        if ceiling && stride > 1 {
+        let never_left_out = window.value().is_some_and(|window| window >= after.saturating_add(stride - 1));
+        if ceiling && stride > 1 && !never_left_out {
             let (low, high) = sizes.bounds(&count);
             if query.node.operator != "MaxPool" && query.node.operator != "AveragePool" || low < 0 {
                 return None;
