@@ -3,6 +3,9 @@
 //! A value of a type that is [`Isa`] is proof that the processor has the instructions: it is made only
 //! in [`dispatch`] and in the entries of the tiles, which are compiled for them. Operations on
 //! registers are safe for that reason; loads and stores are not, as they take pointers.
+//!
+//! A kernel has loops in the place of `map` and `from_fn`: what these call is a function of its own that is not compiled for
+//! the instructions, so that each operation in it may become a call.
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
@@ -97,8 +100,12 @@ pub(super) trait Isa: Copy {
                 *value = row[column];
             }
         }
-        // SAFETY: the arrays have 16 floats.
-        to.map(|values| unsafe { self.load(values.as_ptr()) })
+        let mut columns = rows;
+        for (column, values) in columns.iter_mut().zip(&to) {
+            // SAFETY: the array has 16 floats.
+            *column = unsafe { self.load(values.as_ptr()) };
+        }
+        columns
     }
 
     /// The exponential function, to two units in the last place. It saturates at 2^-126 and 2^127; a NaN

@@ -127,17 +127,18 @@ impl Task for Rows<'_> {
             let [upper, lower] = tap
                 .places
                 .map(|row| &input.values[planes.at(block, image, row, 0)..][..planes.width * BLOCK]);
-            let [above, below] = tap.weights.map(|weight| isa.splat(weight));
+            let (above, below) = (isa.splat(tap.weights[0]), isa.splat(tap.weights[1]));
             for (target, tap) in target.chunks_exact_mut(BLOCK).zip(columns) {
-                let [left, right] = tap.places.map(|column| {
+                let mut sides = [above; 2];
+                for (side, column) in sides.iter_mut().zip(tap.places) {
                     let (upper, lower) =
                         (&upper[column * BLOCK..][..BLOCK], &lower[column * BLOCK..][..BLOCK]);
                     // SAFETY: both slices have 16 floats.
                     let (upper, lower) = unsafe { (isa.load(upper.as_ptr()), isa.load(lower.as_ptr())) };
-                    isa.multiply_add(lower, below, isa.multiply(upper, above))
-                });
-                let [before, after] = tap.weights.map(|weight| isa.splat(weight));
-                let result = isa.multiply_add(right, after, isa.multiply(left, before));
+                    *side = isa.multiply_add(lower, below, isa.multiply(upper, above));
+                }
+                let (before, after) = (isa.splat(tap.weights[0]), isa.splat(tap.weights[1]));
+                let result = isa.multiply_add(sides[1], after, isa.multiply(sides[0], before));
                 // SAFETY: the slice has 16 floats.
                 unsafe { isa.store(result, target.as_mut_ptr()) };
             }

@@ -139,7 +139,8 @@ impl RealPointers {
             scale: load(self.scales).unwrap_or_else(one),
             factor: load(self.factors),
             summand: load(self.summands),
-            bounds: (self.bounds != Self::NONE.bounds).then(|| self.bounds.map(|bound| isa.splat(bound))),
+            bounds: (self.bounds != Self::NONE.bounds)
+                .then(|| [isa.splat(self.bounds[0]), isa.splat(self.bounds[1])]),
         }
     }
 }

@@ -285,8 +285,11 @@ unsafe fn multiply<
             let groups = if number < full { tile.groups } else { tile.last_groups };
             for _ in 0..groups {
                 // SAFETY: there are 64 bytes of weights for each block, group and place.
-                let loaded: [I::Factors; BLOCKS] =
-                    std::array::from_fn(|block| unsafe { isa.factors(weights.add(block * WEIGHTS)) });
+                let mut loaded = [unsafe { isa.factors(weights) }; BLOCKS];
+                for (block, loaded) in loaded.iter_mut().enumerate().skip(1) {
+                    // SAFETY: the same.
+                    *loaded = unsafe { isa.factors(weights.add(block * WEIGHTS)) };
+                }
                 for (pixel, sums) in sums.iter_mut().enumerate() {
                     let place = pixel / WIDTH * tile.input_row + pixel % WIDTH * step;
                     // SAFETY: the window of each pixel is within the input.

@@ -6,9 +6,10 @@ use std::arch::x86_64::{
     __m256, _CMP_LT_OQ, _MM_HINT_T1, _mm_loadl_epi64, _mm_prefetch, _mm256_add_epi32, _mm256_add_ps,
     _mm256_and_si256, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps,
     _mm256_cmp_ps, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtps_epi32, _mm256_div_ps,
-    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_permutevar8x32_ps,
-    _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32,
-    _mm256_srli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_permute2f128_ps,
+    _mm256_permutevar8x32_ps, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_srli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
+    _mm256_unpackhi_ps, _mm256_unpacklo_ps,
 };
 
 use super::{Isa, Task};
@@ -139,11 +140,59 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    fn turned(self, rows: [V; 16]) -> [V; 16] {
+        let mut columns = rows;
+        for half in 0..2 {
+            for other in 0..2 {
+                let mut square = [rows[0][0]; 8];
+                for (value, row) in square.iter_mut().zip(&rows[8 * half..8 * half + 8]) {
+                    *value = row[other];
+                }
+                // SAFETY: `self` is proof that the processor has the instructions.
+                let square = unsafe { turned_square(square) };
+                for (column, value) in columns[8 * other..8 * other + 8].iter_mut().zip(square) {
+                    column[half] = value;
+                }
+            }
+        }
+        columns
+    }
+
+    #[inline(always)]
     unsafe fn store(self, value: V, to: *mut f32) {
         // SAFETY: `self` is proof of the instruction; the caller says that there is room.
         unsafe {
             _mm256_storeu_ps(to, value[0]);
             _mm256_storeu_ps(to.add(8), value[1]);
         }
+    }
+}
+
+/// The columns of eight rows.
+///
+/// # Safety
+/// The processor has AVX.
+#[inline(always)]
+unsafe fn turned_square(rows: [__m256; 8]) -> [__m256; 8] {
+    // SAFETY: the caller says so.
+    unsafe {
+        // In each half of a register, four columns of four rows.
+        let mut fours = rows;
+        for group in 0..2 {
+            let first = 4 * group;
+            let [a, b, c, d] = [rows[first], rows[first + 1], rows[first + 2], rows[first + 3]];
+            let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            let (other_low, other_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+            fours[4 * group] = _mm256_shuffle_ps::<0x44>(low, other_low);
+            fours[4 * group + 1] = _mm256_shuffle_ps::<0xee>(low, other_low);
+            fours[4 * group + 2] = _mm256_shuffle_ps::<0x44>(high, other_high);
+            fours[4 * group + 3] = _mm256_shuffle_ps::<0xee>(high, other_high);
+        }
+        let mut columns = rows;
+        for column in 0..4 {
+            columns[column] = _mm256_permute2f128_ps::<0x20>(fours[column], fours[4 + column]);
+            columns[4 + column] = _mm256_permute2f128_ps::<0x31>(fours[column], fours[4 + column]);
+        }
+        columns
     }
 }

@@ -3,15 +3,15 @@
 #![expect(unsafe_code, reason = "vector instructions that not every processor has")]
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _mm_loadl_epi64, _mm_loadu_si128, _mm_packus_epi16, _mm_storeu_si128,
-    _mm_unpackhi_epi8, _mm_unpackhi_epi16, _mm_unpacklo_epi8, _mm_unpacklo_epi16, _mm256_add_epi16,
-    _mm256_add_epi32, _mm256_broadcastsi128_si256, _mm256_castsi256_si128, _mm256_cvtepi32_ps,
-    _mm256_cvtepu8_epi16, _mm256_cvtepu8_epi32, _mm256_cvtps_epi32, _mm256_dpbusd_avx_epi32,
-    _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_epi32,
-    _mm256_packs_epi32, _mm256_packus_epi16, _mm256_permute2x128_si256, _mm256_permute4x64_epi64,
-    _mm256_permutevar8x32_epi32, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setr_epi32,
-    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_storeu_si256, _mm256_unpackhi_epi16,
-    _mm256_unpacklo_epi16,
+    __m128i, __m256, __m256i, _mm_loadl_epi64, _mm_loadu_si128, _mm_packus_epi16, _mm_setzero_si128,
+    _mm_storeu_si128, _mm_unpackhi_epi8, _mm_unpackhi_epi16, _mm_unpacklo_epi8, _mm_unpacklo_epi16,
+    _mm256_add_epi16, _mm256_add_epi32, _mm256_broadcastsi128_si256, _mm256_castsi256_si128,
+    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16, _mm256_cvtepu8_epi32, _mm256_cvtps_epi32,
+    _mm256_dpbusd_avx_epi32, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_madd_epi16,
+    _mm256_maddubs_epi16, _mm256_max_epi32, _mm256_packs_epi32, _mm256_packus_epi16,
+    _mm256_permute2x128_si256, _mm256_permute4x64_epi64, _mm256_permutevar8x32_epi32, _mm256_set1_epi16,
+    _mm256_set1_epi32, _mm256_setr_epi32, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_storeu_si256,
+    _mm256_unpackhi_epi16, _mm256_unpacklo_epi16,
 };
 
 use super::{Integers, Pairs, Task};
@@ -98,7 +98,11 @@ pub(super) unsafe fn interleave_words(rows: [*const u8; 4], to: *mut u8) {
 unsafe fn interleave(rows: [*const u8; 4], to: *mut u8) {
     // SAFETY: the caller says so.
     unsafe {
-        let rows: [__m128i; 4] = rows.map(|row| _mm_loadu_si128(row.cast()));
+        let mut loaded = [_mm_setzero_si128(); 4];
+        for (loaded, row) in loaded.iter_mut().zip(rows) {
+            *loaded = _mm_loadu_si128(row.cast());
+        }
+        let rows = loaded;
         let pairs = [
             [_mm_unpacklo_epi8(rows[0], rows[1]), _mm_unpacklo_epi8(rows[2], rows[3])],
             [_mm_unpackhi_epi8(rows[0], rows[1]), _mm_unpackhi_epi8(rows[2], rows[3])],
@@ -152,31 +156,39 @@ macro_rules! shared {
         #[inline(always)]
         fn add(self, left: Sums, right: Sums) -> Sums {
             // SAFETY: `self` is proof that the processor has the instruction.
-            [0, 1].map(|half| unsafe { _mm256_add_epi32(left[half], right[half]) })
+            unsafe { [_mm256_add_epi32(left[0], right[0]), _mm256_add_epi32(left[1], right[1])] }
         }
 
         #[inline(always)]
         fn to_floats(self, sums: Sums) -> [__m256; 2] {
             // SAFETY: `self` is proof that the processor has the instruction.
-            sums.map(|half| unsafe { _mm256_cvtepi32_ps(half) })
+            unsafe { [_mm256_cvtepi32_ps(sums[0]), _mm256_cvtepi32_ps(sums[1])] }
         }
 
         #[inline(always)]
         fn nearest(self, values: [__m256; 2]) -> Sums {
             // SAFETY: `self` is proof that the processor has the instruction.
-            values.map(|half| unsafe { _mm256_cvtps_epi32(half) })
+            unsafe { [_mm256_cvtps_epi32(values[0]), _mm256_cvtps_epi32(values[1])] }
         }
 
         #[inline(always)]
         unsafe fn widen(self, from: *const u8) -> Sums {
             // SAFETY: `self` is proof of the instructions; the caller says that the bytes are there.
-            [0, 8].map(|first| unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(first).cast())) })
+            unsafe {
+                [
+                    _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast())),
+                    _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(8).cast())),
+                ]
+            }
         }
 
         #[inline(always)]
         fn at_least_zero(self, sums: Sums) -> Sums {
             // SAFETY: `self` is proof that the processor has the instructions.
-            sums.map(|half| unsafe { _mm256_max_epi32(half, _mm256_setzero_si256()) })
+            unsafe {
+                let zero = _mm256_setzero_si256();
+                [_mm256_max_epi32(sums[0], zero), _mm256_max_epi32(sums[1], zero)]
+            }
         }
 
         #[inline(always)]
@@ -362,18 +374,23 @@ impl Integers for AvxVnni {
     #[inline(always)]
     unsafe fn bytes(self, from: *const u8) -> [__m256i; 2] {
         // SAFETY: `self` is proof of the instruction; the caller says that the bytes are there.
-        [0, 32].map(|first| unsafe { _mm256_loadu_si256(from.add(first).cast()) })
+        unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(32).cast())] }
     }
 
     #[inline(always)]
     unsafe fn weights(self, from: *const u8) -> [__m256i; 2] {
         // SAFETY: `self` is proof of the instruction; the caller says that the weights are there.
-        [0, 32].map(|first| unsafe { _mm256_loadu_si256(from.add(first).cast()) })
+        unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(32).cast())] }
     }
 
     #[inline(always)]
     fn dot(self, sums: Sums, bytes: [__m256i; 2], weights: [__m256i; 2]) -> Sums {
         // SAFETY: `self` is proof that the processor has the instruction.
-        [0, 1].map(|half| unsafe { _mm256_dpbusd_avx_epi32(sums[half], bytes[half], weights[half]) })
+        unsafe {
+            [
+                _mm256_dpbusd_avx_epi32(sums[0], bytes[0], weights[0]),
+                _mm256_dpbusd_avx_epi32(sums[1], bytes[1], weights[1]),
+            ]
+        }
     }
 }

@@ -98,11 +98,10 @@ macro_rules! shared {
             // SAFETY: `self` is proof of the instructions; the caller says that the bytes are there, and
             // room for them.
             unsafe {
-                let rows = rows.map(|row| _mm_loadu_si128(row.cast()));
-                let all = _mm512_castsi128_si512(rows[0]);
-                let all = _mm512_inserti32x4::<1>(all, rows[1]);
-                let all = _mm512_inserti32x4::<2>(all, rows[2]);
-                let all = _mm512_inserti32x4::<3>(all, rows[3]);
+                let all = _mm512_castsi128_si512(_mm_loadu_si128(rows[0].cast()));
+                let all = _mm512_inserti32x4::<1>(all, _mm_loadu_si128(rows[1].cast()));
+                let all = _mm512_inserti32x4::<2>(all, _mm_loadu_si128(rows[2].cast()));
+                let all = _mm512_inserti32x4::<3>(all, _mm_loadu_si128(rows[3].cast()));
                 // Four bytes of each row next to each other, then one of each.
                 let order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
                 let fours = _mm512_permutexvar_epi32(order, all);

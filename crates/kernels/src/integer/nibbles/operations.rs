@@ -183,10 +183,12 @@ mod x86 {
                 // SAFETY: `self` is proof of the instructions; the caller says that the bytes are there.
                 unsafe {
                     let mask = _mm256_set1_epi8(15);
-                    let bytes = [0, 32].map(|first| _mm256_loadu_si256(from.add(first).cast()));
+                    let first = _mm256_loadu_si256(from.cast());
+                    let second = _mm256_loadu_si256(from.add(32).cast());
+                    let (upper, lower) = (_mm256_srli_epi16::<4>(first), _mm256_srli_epi16::<4>(second));
                     [
-                        bytes.map(|bytes| _mm256_and_si256(bytes, mask)),
-                        bytes.map(|bytes| _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask)),
+                        [_mm256_and_si256(first, mask), _mm256_and_si256(second, mask)],
+                        [_mm256_and_si256(upper, mask), _mm256_and_si256(lower, mask)],
                     ]
                 }
             }
@@ -200,7 +202,10 @@ mod x86 {
             #[inline(always)]
             fn times(self, numbers: [__m256i; 2], factor: i16) -> [__m256i; 2] {
                 // SAFETY: `self` is proof that the processor has the instructions.
-                numbers.map(|half| unsafe { _mm256_madd_epi16(half, _mm256_set1_epi16(factor)) })
+                unsafe {
+                    let factor = _mm256_set1_epi16(factor);
+                    [_mm256_madd_epi16(numbers[0], factor), _mm256_madd_epi16(numbers[1], factor)]
+                }
             }
         };
     }
@@ -216,7 +221,12 @@ mod x86 {
         #[inline(always)]
         fn multiply(self, partial: [__m256i; 2], fours: [__m256i; 2], left: __m256i) -> [__m256i; 2] {
             // SAFETY: `self` is proof that the processor has the instruction.
-            [0, 1].map(|half| unsafe { _mm256_dpbusd_avx_epi32(partial[half], fours[half], left) })
+            unsafe {
+                [
+                    _mm256_dpbusd_avx_epi32(partial[0], fours[0], left),
+                    _mm256_dpbusd_avx_epi32(partial[1], fours[1], left),
+                ]
+            }
         }
 
         #[inline(always)]

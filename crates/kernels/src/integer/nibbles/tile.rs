@@ -85,9 +85,11 @@ unsafe fn compute<I: Nibbles, const BLOCKS: usize, const ROWS: usize>(isa: I, ti
             }
             for _ in 0..now {
                 // SAFETY: each block has as many units.
-                let fours: [[I::Fours; 2]; BLOCKS] = std::array::from_fn(|column| unsafe {
-                    isa.fours(numbers.wrapping_add(column * tile.panel_step))
-                });
+                let mut fours = [unsafe { isa.fours(numbers) }; BLOCKS];
+                for (column, fours) in fours.iter_mut().enumerate().skip(1) {
+                    // SAFETY: the same.
+                    *fours = unsafe { isa.fours(numbers.wrapping_add(column * tile.panel_step)) };
+                }
                 for (row, partial) in partial.iter_mut().enumerate() {
                     // SAFETY: a row has eight numbers for each unit.
                     let (first, second) = unsafe {
