@@ -27,6 +27,7 @@ mod quantised;
 mod quantised_regions;
 mod quantised_tables;
 mod regions;
+mod turns;
 
 use std::collections::HashMap;
 

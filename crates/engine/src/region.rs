@@ -24,6 +24,7 @@ mod dynamic;
 pub(crate) mod fuse;
 pub(crate) mod integer_convolution;
 pub(crate) mod narrow;
+pub(crate) mod orders;
 pub(crate) mod pack;
 mod places;
 pub(crate) mod quantised;

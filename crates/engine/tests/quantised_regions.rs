@@ -361,12 +361,13 @@ fn random_quantised_graphs_are_answered_as_by_our_operators() {
                 Tensor::from_vec([batch, size[0], size[1], size[2]], values).unwrap()
             })
             .collect();
-        let expected: Vec<HashMap<String, Tensor>> = inputs
-            .iter()
-            .map(|input| by_operators(&graph.nodes, &graph.constants, &[("x", input.clone())]))
-            .collect();
         for level in Level::ALL.into_iter().filter(|level| level.is_available()) {
             limit(level);
+            // A function of real numbers may differ in its last bit at another level.
+            let expected: Vec<HashMap<String, Tensor>> = inputs
+                .iter()
+                .map(|input| by_operators(&graph.nodes, &graph.constants, &[("x", input.clone())]))
+                .collect();
             let model = load(file.clone()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
             let plan = model.plan().unwrap();
             regions += plan.regions;

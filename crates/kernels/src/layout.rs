@@ -77,6 +77,85 @@ pub fn leave(input: Images<'_>, channels: usize, output: Shared<'_>, part: Part)
     Ok(())
 }
 
+/// Puts images `[image][row][column][channel]` into blocks, or with all channels of a pixel next to each other where that is
+/// what the planes say. Computes this thread's share.
+///
+/// # Errors
+/// Buffers that do not fit the sizes.
+pub fn enter_pixels(
+    values: &[f32],
+    channels: usize,
+    output: Planes,
+    buffer: Shared<'_>,
+    part: Part,
+) -> Result<(), Unfit> {
+    let (height, width, lanes) = (output.height, output.width, output.lanes);
+    let fits = channels.div_ceil(lanes) == output.blocks
+        && values.len() >= output.images * channels * height * width
+        && buffer.len() >= output.len();
+    if !fits {
+        return Err(Unfit("pixels that enter a region"));
+    }
+    for number in part.of(output.blocks * output.images * height) {
+        let (block, image, y) =
+            (number / height / output.images, number / height % output.images, number % height);
+        // SAFETY: this thread alone has this row of the output.
+        let row = unsafe { buffer.part(output.at(block, image, y, 0), width * lanes) };
+        let Some(row) = row else { continue };
+        let source = &values[(image * height + y) * width * channels..][..width * channels];
+        let first = block * lanes;
+        for (pixel, source) in row.chunks_exact_mut(lanes).zip(source.chunks_exact(channels)) {
+            let source = &source[first..channels.min(first + lanes)];
+            if let (Some(pixel), Some(source)) =
+                (pixel.first_chunk_mut::<BLOCK>(), source.first_chunk::<BLOCK>())
+                && lanes == BLOCK
+            {
+                *pixel = *source;
+            } else {
+                let (taken, rest) = pixel.split_at_mut(source.len());
+                taken.copy_from_slice(source);
+                rest.fill(0.0);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Puts images in blocks into `[image][row][column][channel]`. Computes this thread's share.
+///
+/// # Errors
+/// Buffers that do not fit the sizes.
+pub fn leave_pixels(input: Images<'_>, channels: usize, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
+    let planes = input.planes;
+    let (height, width) = (planes.height, planes.width);
+    let fits = planes.lanes == BLOCK
+        && channels.div_ceil(BLOCK) == planes.blocks
+        && input.values.len() >= planes.len()
+        && output.len() >= planes.images * channels * height * width;
+    if !fits {
+        return Err(Unfit("pixels that leave a region"));
+    }
+    for number in part.of(planes.images * height) {
+        let (image, y) = (number / height, number % height);
+        // SAFETY: this thread alone has this row of the output.
+        let Some(row) = (unsafe { output.part(number * width * channels, width * channels) }) else {
+            continue;
+        };
+        for block in 0..planes.blocks {
+            let source = &input.values[planes.at(block, image, y, 0)..][..width * BLOCK];
+            let first = block * BLOCK;
+            for (pixel, source) in row.chunks_exact_mut(channels).zip(source.as_chunks::<BLOCK>().0) {
+                let pixel = &mut pixel[first..channels.min(first + BLOCK)];
+                match pixel.first_chunk_mut::<BLOCK>() {
+                    Some(pixel) => *pixel = *source,
+                    None => pixel.copy_from_slice(&source[..pixel.len()]),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Channels that are copied: from which on, to which, how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Channels {

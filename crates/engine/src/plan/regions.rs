@@ -11,6 +11,7 @@ use super::{
     constants::ConstantStore,
     describe::Worker,
     placement::{Placed, Placement},
+    turns::{self, Turns},
 };
 use crate::{
     facts::Fact,
@@ -25,6 +26,7 @@ use crate::{
         draft::Drafts,
         fuse::fuse,
         narrow,
+        orders::{Entering, Leaving},
         pack::{PackError, Weights, pack},
         recognize::{Known, Piece, recognize, recognize_groups, recognize_shuffle},
         run::Region,
@@ -118,6 +120,15 @@ impl Membership {
     }
 }
 
+/// A node of a region.
+struct Member {
+    entry: Placed,
+    /// Its steps. A transpose around the region has none.
+    pieces: Vec<Piece>,
+    /// The image that it turns on the way out.
+    turn: Option<(ValueId, Leaving)>,
+}
+
 /// Where a value comes from.
 #[derive(Clone, Copy)]
 struct Origin {
@@ -184,7 +195,12 @@ impl Planner<'_> {
             }
         }
         self.recognize_triples(&placed, facts, outputs, &mut pieces);
-        let begins = self.recognize_dynamic(&placed, facts, outputs, &mut pieces);
+        let mut begins = self.recognize_dynamic(&placed, facts, outputs, &mut pieces);
+        // Images of 16-bit floats enter in one order only.
+        let has_turns = self.precision == Precision::Float32;
+        if has_turns {
+            begins.extend(turns::beginnings(&placed, facts, outputs));
+        }
         let nodes: Vec<_> = placed
             .iter()
             .zip(&pieces)
@@ -204,19 +220,22 @@ impl Planner<'_> {
             .enumerate()
             .map(|(index, member)| member.map(|_| membership.root(index)))
             .collect();
+        let turns = if has_turns { turns::find(&placed, &roots, facts, outputs) } else { Turns::default() };
+        let roots = turns.join(roots, &placed);
         let leaving = leaving(&placed, &roots, outputs);
-        let mut groups: HashMap<usize, Vec<(Placed, Vec<Piece>)>> = HashMap::new();
+        let mut groups: HashMap<usize, Vec<Member>> = HashMap::new();
         let mut units: Vec<(usize, Option<Placed>)> = Vec::new();
         for (index, (entry, pieces)) in placed.into_iter().zip(pieces).enumerate() {
             match (roots.get(index).copied().flatten(), pieces) {
-                (Some(root), Some(pieces)) => {
+                (Some(root), pieces) => {
                     let group = groups.entry(root).or_default();
                     if group.is_empty() {
                         units.push((root, None));
                     }
-                    group.push((entry, pieces));
+                    let turn = turns.leaving.get(&index).copied().flatten();
+                    group.push(Member { entry, pieces: pieces.unwrap_or_default(), turn });
                 }
-                (_, pieces) => {
+                (None, pieces) => {
                     if pieces.is_some() {
                         self.plan.explain(entry.line, Outside::Alone);
                     }
@@ -234,7 +253,10 @@ impl Planner<'_> {
                 Some(entry) => entry,
                 None => {
                     number -= 1;
-                    self.compile(number, groups.remove(&root).unwrap_or_default(), &leaving, facts)?
+                    {
+                        let members = groups.remove(&root).unwrap_or_default();
+                        self.compile(number, members, &leaving, &turns.entering, facts)?
+                    }
                 }
             });
         }
@@ -284,8 +306,9 @@ impl Planner<'_> {
     fn compile(
         &mut self,
         number: usize,
-        members: Vec<(Placed, Vec<Piece>)>,
+        members: Vec<Member>,
         leaving: &HashSet<ValueId>,
+        entering: &HashMap<ValueId, (ValueId, Entering)>,
         facts: &Facts,
     ) -> Result<Placed, PlanError> {
         let mut drafts = Drafts::default();
@@ -294,7 +317,7 @@ impl Planner<'_> {
         let (mut name, mut opset, mut line) = (String::new(), 0, 0);
         let count = members.len();
         let mut nodes = Vec::with_capacity(count);
-        for (entry, pieces) in members {
+        for Member { entry, pieces, turn } in members {
             if let Some(described) = self.plan.lines.get_mut(entry.line) {
                 described.worker = Worker::Region(number);
             }
@@ -313,15 +336,21 @@ impl Planner<'_> {
                     }
                 }
                 if leaving.contains(&piece.output) {
-                    left.push(piece.output);
+                    left.push((piece.output, piece.output, Leaving::Channels));
                 }
+            }
+            if let (Some((image, order)), Some(Some(turned))) = (turn, entry.node.outputs.first()) {
+                left.push((*turned, image, order));
             }
             nodes.push(entry.node);
         }
-        for value in &left {
-            if !drafts.output(*value) {
+        for (_, image, order) in &left {
+            if !drafts.output(*image, *order) {
                 return Err(PlanError::Engine { reason: "a region does not have what it gives".to_owned() });
             }
+        }
+        for (image, (source, order)) in entering {
+            drafts.enter_as(*image, *source, *order);
         }
         // The constants are in the drafts now, the weights excepted, which are released one by one.
         for node in &nodes {
@@ -353,7 +382,7 @@ impl Planner<'_> {
             operator: format!("and {} more nodes", count.saturating_sub(1)),
             opset,
             inputs: entered.into_iter().map(Some).collect(),
-            outputs: left.into_iter().map(Some).collect(),
+            outputs: left.into_iter().map(|(value, ..)| Some(value)).collect(),
             attributes: Attributes::default(),
             graphs: Vec::new(),
             captures: Vec::new(),

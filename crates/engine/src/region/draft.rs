@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
+    orders::{Entering, Leaving},
     recognize::{Form, Kind},
     step::Value,
 };
@@ -42,7 +43,11 @@ pub(crate) struct Drafts {
     /// The values that are kept as 16-bit floats.
     pub(crate) narrow: HashSet<Value>,
     pub(crate) inputs: Vec<Value>,
+    /// In which order the numbers of each of them come.
+    pub(crate) entries: Vec<Entering>,
     pub(crate) outputs: Vec<Value>,
+    /// In which order the numbers of each of them go.
+    pub(crate) exits: Vec<Leaving>,
     /// The values that the model has with three dimensions: images of one row.
     pub(crate) lines: HashSet<Value>,
     /// The numbers of the model's values.
@@ -65,6 +70,7 @@ impl Drafts {
         let made = self.value(channels);
         self.values.insert(value, made);
         self.inputs.push(made);
+        self.entries.push(Entering::default());
         self.entered.push(value);
         made
     }
@@ -74,10 +80,20 @@ impl Drafts {
         &self.entered
     }
 
+    /// Takes another value of the model, whose numbers are in another order, in the place of one that enters.
+    pub(crate) fn enter_as(&mut self, value: ValueId, source: ValueId, order: Entering) {
+        for (entered, entry) in self.entered.iter_mut().zip(&mut self.entries) {
+            if *entered == value {
+                (*entered, *entry) = (source, order);
+            }
+        }
+    }
+
     /// Says that a value of the model leaves.
-    pub(crate) fn output(&mut self, value: ValueId) -> bool {
+    pub(crate) fn output(&mut self, value: ValueId, order: Leaving) -> bool {
         let known = self.values.get(&value).copied();
         self.outputs.extend(known);
+        self.exits.extend(known.map(|_| order));
         known.is_some()
     }
 

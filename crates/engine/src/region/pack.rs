@@ -5,6 +5,7 @@ use std::{cmp::Reverse, collections::HashSet};
 use super::{
     byte_convolution::pack_weights,
     draft::{Draft, Drafts},
+    orders::{Entry, Exit},
     recognize::{Convolution, Dynamic, Form, Kind, Part, Scale, Way, together},
     step::{Dynamics, Flow, Spreading, Step, Value, Work},
     whole_pixels,
@@ -76,10 +77,14 @@ pub(crate) fn pack(
     steps.sort_by_key(|(index, _)| *index);
     let steps = steps.into_iter().map(|(_, step)| step).collect();
     Ok(Flow {
-        inputs: drafts.inputs.iter().map(|value| (*value, whole_pixels.contains(value))).collect(),
+        inputs: (drafts.inputs.into_iter().zip(drafts.entries))
+            .map(|(value, order)| Entry { value, is_whole: whole_pixels.contains(&value), order })
+            .collect(),
         channels: drafts.channels,
         narrow: drafts.narrow,
-        outputs: drafts.outputs,
+        outputs: (drafts.outputs.into_iter().zip(drafts.exits))
+            .map(|(value, order)| Exit { value, order })
+            .collect(),
         lines: drafts.lines,
         steps,
     })

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     dynamic::{self, Sizes},
+    orders::{Entering, Entry, Exit, Leaving},
     recognize::Sources,
     schedule::{Planned, Schedule, needed},
     step::{Flow, Spreading, Step, Value as Number, Work},
@@ -84,7 +85,7 @@ impl Operator for Region {
 impl Divisible for Region {
     fn needed_inputs(&self, wanted: &[bool]) -> Vec<bool> {
         let needed = needed(&self.flow, wanted);
-        self.flow.inputs.iter().map(|(value, _)| needed.get(value.0).copied().unwrap_or(true)).collect()
+        self.flow.inputs.iter().map(|entry| needed.get(entry.value.0).copied().unwrap_or(true)).collect()
     }
 
     fn run_partly(
@@ -146,21 +147,18 @@ impl Region {
             return Ok(schedule);
         }
         let mut sizes = Vec::with_capacity(inputs.len());
-        for ((value, _), shape) in self.flow.inputs.iter().zip(&key.0) {
+        for (Entry { value, order, .. }, shape) in self.flow.inputs.iter().zip(&key.0) {
             let channels = self.flow.channels.get(value.0).copied().unwrap_or(0);
-            sizes.push(match shape.as_deref() {
-                None => None,
-                Some(&[images, found, height, width]) if found == channels => Some([images, height, width]),
-                Some(&[images, found, width]) if found == channels && self.flow.lines.contains(value) => {
-                    Some([images, 1, width])
-                }
-                Some(shape) => {
-                    let rank = if self.flow.lines.contains(value) { 3 } else { 4 };
-                    return Err(OperatorError::inputs(format!(
-                        "images of the shape {shape:?} were given; expected {rank} dimensions and {channels} channels"
-                    )));
-                }
-            });
+            let is_line = self.flow.lines.contains(value);
+            let size = |shape: &Vec<usize>| {
+                order.size(shape, channels, is_line).ok_or_else(|| {
+                    let expected = order.describe(channels, is_line);
+                    OperatorError::inputs(format!(
+                        "images of the shape {shape:?} were given; expected {expected}"
+                    ))
+                })
+            };
+            sizes.push(shape.as_ref().map(size).transpose()?);
         }
         let schedule = Arc::new(Schedule::new(&self.flow, &sizes, wanted)?);
         if schedules.len() >= SCHEDULES {
@@ -218,7 +216,7 @@ impl Run<'_> {
         wanted: &[bool],
     ) -> Result<Vec<Option<Value>>, OperatorError> {
         let flow = &self.region.flow;
-        for ((value, _), tensor) in flow.inputs.iter().zip(inputs) {
+        for (Entry { value, order, .. }, tensor) in flow.inputs.iter().zip(inputs) {
             let Some(tensor) = tensor else { continue };
             let channels = flow.channels.get(value.0).copied().unwrap_or(0);
             let (planes, range) = self.place(*value, &ALL)?;
@@ -227,7 +225,9 @@ impl Run<'_> {
             layout::clear_border(planes, target).map_err(unfit)?;
             let is_narrow = flow.narrow.contains(value);
             share(self.context, Shared::new(target), 8 * planes.len(), |buffer, part| {
-                if is_narrow {
+                if *order != Entering::Channels {
+                    layout::enter_pixels(values, channels, planes, buffer, part)
+                } else if is_narrow {
                     enter_pairs(self.region.level, values, channels, planes, buffer, part)
                 } else {
                     layout::enter(values, channels, planes, buffer, part)
@@ -248,8 +248,8 @@ impl Run<'_> {
             }
         }
         let mut outputs = Vec::with_capacity(flow.outputs.len());
-        for (value, wanted) in flow.outputs.iter().zip(wanted) {
-            outputs.push(if *wanted { Some(self.leave(*value, memory)?) } else { None });
+        for (exit, wanted) in flow.outputs.iter().zip(wanted) {
+            outputs.push(if *wanted { Some(self.leave(*exit, memory)?) } else { None });
         }
         Ok(outputs)
     }
@@ -260,18 +260,20 @@ impl Run<'_> {
         found.map(|place| place.of(images)).ok_or_else(|| engine("a value of a region has no place"))
     }
 
-    fn leave(&self, value: Number, memory: &[f32]) -> Result<Value, OperatorError> {
+    fn leave(&self, Exit { value, order }: Exit, memory: &[f32]) -> Result<Value, OperatorError> {
         let channels = self.region.flow.channels.get(value.0).copied().unwrap_or(0);
         let (planes, range) = self.place(value, &ALL)?;
-        let mut shape = vec![planes.images, channels, planes.height, planes.width];
-        if self.region.flow.lines.contains(&value) {
-            shape.remove(2);
-        }
+        let is_line = self.region.flow.lines.contains(&value);
+        let shape = order.shape([planes.images, channels, planes.height, planes.width], is_line);
         let count = self.context.reserve(ElementType::Float, &shape)?;
         let mut result = vec![0.0; count];
         let values = memory.get(range).ok_or_else(|| engine("an output is not there"))?;
         share(self.context, Shared::new(&mut result), 8 * count, |buffer, part| {
-            layout::leave(Images { planes, values }, channels, buffer, part)
+            let images = Images { planes, values };
+            match order {
+                Leaving::Channels => layout::leave(images, channels, buffer, part),
+                Leaving::Pixels | Leaving::List => layout::leave_pixels(images, channels, buffer, part),
+            }
         })?;
         let tensor = Tensor::from_vec(shape, result).ok_or_else(|| engine("an output of another size"))?;
         Ok(Value::Tensor(tensor))

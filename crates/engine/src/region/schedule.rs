@@ -64,9 +64,9 @@ impl Schedule {
         let count = flow.channels.len();
         let mut sizes: Vec<Option<Size>> = vec![None; count];
         let mut lanes = vec![false; count];
-        for ((value, whole), size) in flow.inputs.iter().zip(inputs) {
-            put(&mut sizes, *value, *size);
-            put(&mut lanes, *value, *whole);
+        for (entry, size) in flow.inputs.iter().zip(inputs) {
+            put(&mut sizes, entry.value, *size);
+            put(&mut lanes, entry.value, entry.is_whole);
         }
         let mut borders = vec![Border::default(); count];
         let mut steps = Vec::new();
@@ -195,8 +195,8 @@ struct Life {
 fn lives(flow: &Flow, steps: &[Planned], stretches: &[Stretch], wanted: &[bool]) -> Vec<Life> {
     let mut lives = vec![Life::default(); flow.channels.len()];
     let is_cut = stretches.iter().any(|stretch| stretch.groups.len() > 1);
-    for (value, _) in &flow.inputs {
-        put(&mut lives, *value, Life { is_whole: is_cut, ..Life::default() });
+    for entry in &flow.inputs {
+        put(&mut lives, entry.value, Life { is_whole: is_cut, ..Life::default() });
     }
     for (number, stretch) in stretches.iter().enumerate() {
         for index in stretch.steps.clone() {
@@ -211,8 +211,8 @@ fn lives(flow: &Flow, steps: &[Planned], stretches: &[Stretch], wanted: &[bool])
             put(&mut lives, step.output, Life { made: Some(index), ..Life::default() });
         }
     }
-    for (value, _) in flow.outputs.iter().zip(wanted).filter(|(_, wanted)| **wanted) {
-        if let Some(life) = lives.get_mut(value.0) {
+    for (exit, _) in flow.outputs.iter().zip(wanted).filter(|(_, wanted)| **wanted) {
+        if let Some(life) = lives.get_mut(exit.value.0) {
             life.leaves = true;
             life.is_whole |= is_cut;
         }
@@ -238,7 +238,7 @@ fn place(
     let mut whole = Vec::new();
     let mut own: Vec<Vec<Need>> = Vec::new();
     own.resize_with(stretches.len(), Vec::new);
-    let entering = flow.inputs.iter().map(|(value, _)| *value);
+    let entering = flow.inputs.iter().map(|entry| entry.value);
     let made = steps.iter().filter_map(|planned| Some(flow.steps.get(planned.step)?.output));
     for value in entering.chain(made) {
         let (Some(Some(planes)), Some(life)) = (planes.get(value.0), lives.get(value.0)) else { continue };
@@ -286,8 +286,8 @@ fn missing(index: usize) -> OperatorError {
 /// For each value: whether the wanted outputs need it.
 pub(super) fn needed(flow: &Flow, wanted: &[bool]) -> Vec<bool> {
     let mut needed = vec![false; flow.channels.len()];
-    for (value, _) in flow.outputs.iter().zip(wanted).filter(|(_, wanted)| **wanted) {
-        put(&mut needed, *value, true);
+    for (exit, _) in flow.outputs.iter().zip(wanted).filter(|(_, wanted)| **wanted) {
+        put(&mut needed, exit.value, true);
     }
     for step in flow.steps.iter().rev() {
         if needed.get(step.output.0) == Some(&true) {

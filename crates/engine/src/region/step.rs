@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::{
     byte_convolution::Packed,
+    orders::{Entry, Exit},
     recognize::{Resizing, Surround},
 };
 use crate::operators::windows::geometry::Settings;
@@ -114,9 +115,8 @@ pub(crate) struct Flow {
     pub(crate) channels: Vec<usize>,
     /// The values that are kept as 16-bit floats.
     pub(crate) narrow: HashSet<Value>,
-    /// The values that enter, and whether all channels of a pixel are to be next to each other.
-    pub(crate) inputs: Vec<(Value, bool)>,
-    pub(crate) outputs: Vec<Value>,
+    pub(crate) inputs: Vec<Entry>,
+    pub(crate) outputs: Vec<Exit>,
     /// The values that the model has with three dimensions.
     pub(crate) lines: HashSet<Value>,
     pub(crate) steps: Vec<Step>,

@@ -91,7 +91,10 @@ mod tests {
     use super::*;
     use crate::{
         onnx::model::ValueId,
-        region::recognize::{Kind, Scale, Way},
+        region::{
+            orders::Leaving,
+            recognize::{Kind, Scale, Way},
+        },
     };
 
     fn convolution(window: usize, stride: usize) -> Form {
@@ -121,7 +124,7 @@ mod tests {
             drafts.add(form.clone(), inputs, ValueId(*output), (16, Some(64)));
         }
         if let Some((_, _, last)) = steps.last() {
-            drafts.output(ValueId(*last));
+            drafts.output(ValueId(*last), Leaving::Channels);
         }
         drafts
     }
@@ -168,7 +171,7 @@ mod tests {
         }
         // The image leaves, or is added to another.
         let mut drafts = region(&[(convolution(3, 1), &[0], 1), (convolution(1, 2), &[1], 2)]);
-        drafts.output(ValueId(1));
+        drafts.output(ValueId(1), Leaving::Channels);
         propagate(&mut drafts);
         assert_eq!(strides(&drafts), [Some([1, 1]), Some([2, 2])]);
         let mut drafts = region(&[(convolution(3, 1), &[0], 1), (convolution(1, 2), &[1], 2)]);

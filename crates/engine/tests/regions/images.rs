@@ -240,10 +240,11 @@ impl Graph {
             self.values.push((output, [outputs, height * 2, width * 3]));
             return;
         }
-        match random.below(4) {
+        match random.below(5) {
             0 => return self.resized(random),
             1 => return self.surrounded(random),
             2 => return self.spread(random),
+            3 => return self.turned(random),
             _ => {}
         }
         if channels < 2 {
@@ -256,6 +257,31 @@ impl Graph {
         self.nodes.last_mut().unwrap().outputs.push(right.clone());
         self.values.push((left, [first, height, width]));
         self.values.push((right, [channels - first, height, width]));
+    }
+
+    /// Pixels with their channels side by side, which get a summand each, and images again.
+    fn turned(&mut self, random: &mut Random) {
+        let (input, size) = pick(random, &self.values);
+        let [channels, height, width] = size;
+        let bias = self.constant(Tensor::vector(random.numbers(channels, 1.0)));
+        if random.below(2) == 0 {
+            let pixels = self.add("Transpose", vec![input], vec![("perm", list(&[0, 2, 3, 1]))]);
+            let pixels = self.add("Add", vec![pixels, bias], vec![]);
+            let output = self.add("Transpose", vec![pixels], vec![("perm", list(&[0, 3, 1, 2]))]);
+            self.values.push((output, size));
+            return;
+        }
+        let mut shape = |shape: &[usize]| {
+            let shape: Vec<i64> = shape.iter().map(|size| *size as i64).collect();
+            self.constant(Tensor::vector(shape))
+        };
+        let (rows, image) = (shape(&[0, channels, height * width]), shape(&[0, channels, height, width]));
+        let pixels = self.add("Reshape", vec![input, rows], vec![]);
+        let pixels = self.add("Transpose", vec![pixels], vec![("perm", list(&[0, 2, 1]))]);
+        let pixels = self.add("Add", vec![bias, pixels], vec![]);
+        let turned = self.add("Transpose", vec![pixels], vec![("perm", list(&[0, 2, 1]))]);
+        let output = self.add("Reshape", vec![turned, image], vec![]);
+        self.values.push((output, size));
     }
 
     /// Another size, by factors or by sizes.

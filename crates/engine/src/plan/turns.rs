@@ -1,0 +1,208 @@
+//! Transposes around regions: the region itself takes and gives images whose pixels have their channels next to each other,
+//! as layers of transformers have them.
+//!
+//! A transpose `[0, 2, 3, 1]` of what a region makes is done as it leaves, and so is a reshape to
+//! `[images, channels, pixels]` with a transpose `[0, 2, 1]` behind it. What enters is the same, the other way round.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Facts, placement::Placed};
+use crate::{
+    onnx::model::{Node, Port, ValueId},
+    region::orders::{Entering, Leaving},
+};
+
+/// Nodes that are done where values enter or leave regions.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    /// For a node that is done where a value leaves: the region that makes it. A reshape before a transpose
+    /// gives nothing of its own.
+    pub(super) leaving: HashMap<usize, Option<(ValueId, Leaving)>>,
+    /// For a value that would enter: what is taken instead.
+    pub(super) entering: HashMap<ValueId, (ValueId, Entering)>,
+    /// The nodes that make each such value.
+    left_out: HashMap<ValueId, Vec<usize>>,
+}
+
+impl Turns {
+    /// The region of each node, with these nodes among them: each is done where a region makes the image, or takes it.
+    pub(super) fn join(&self, mut roots: Vec<Option<usize>>, placed: &[Placed]) -> Vec<Option<usize>> {
+        let mut makers: HashMap<ValueId, usize> = HashMap::new();
+        let mut regions: HashMap<ValueId, usize> = HashMap::new();
+        for (index, entry) in placed.iter().enumerate() {
+            let root = roots.get(index).copied().flatten();
+            for output in entry.node.outputs.iter().flatten() {
+                makers.insert(*output, index);
+                regions.extend(root.map(|root| (*output, root)));
+            }
+        }
+        let mut joined: Vec<(usize, usize)> = Vec::new();
+        for (index, turn) in &self.leaving {
+            let Some((image, _)) = turn else { continue };
+            let Some(root) = regions.get(image).copied() else { continue };
+            joined.push((*index, root));
+            // A reshape before it.
+            let before = placed.get(*index).and_then(|entry| entry.node.inputs.first().copied().flatten());
+            let before = before.and_then(|value| makers.get(&value));
+            joined.extend(
+                before.filter(|before| self.leaving.contains_key(before)).map(|before| (*before, root)),
+            );
+        }
+        let takers = |value: &ValueId| {
+            let takes = |entry: &Placed| entry.inputs().flatten().any(|input| input == *value);
+            placed
+                .iter()
+                .zip(&roots)
+                .find(|(entry, root)| root.is_some() && takes(entry))?
+                .1
+                .as_ref()
+                .copied()
+        };
+        for (image, nodes) in &self.left_out {
+            let root = takers(image);
+            joined.extend(root.into_iter().flat_map(|root| nodes.iter().map(move |node| (*node, root))));
+        }
+        for (index, root) in joined {
+            if let Some(place) = roots.get_mut(index) {
+                *place = Some(root);
+            }
+        }
+        roots
+    }
+}
+
+/// The nodes, and who makes and takes their values.
+struct Graph<'a> {
+    placed: &'a [Placed],
+    facts: &'a Facts,
+    makers: HashMap<ValueId, usize>,
+    takers: HashMap<ValueId, Vec<usize>>,
+    outputs: HashSet<ValueId>,
+}
+
+/// The nodes that take images which can enter as pixels: a region may begin with them.
+pub(super) fn beginnings(placed: &[Placed], facts: &Facts, outputs: &[Port]) -> HashSet<usize> {
+    let graph = Graph::new(placed, facts, outputs);
+    let mut found = HashSet::new();
+    for entry in placed {
+        if let Some((_, to)) = ends(&entry.node)
+            && let Some((_, image, _)) = graph.enters(&entry.node, to)
+        {
+            found.extend(graph.takers.get(&image).into_iter().flatten());
+        }
+    }
+    found
+}
+
+/// Finds them. `roots` has the region of each node.
+pub(super) fn find(placed: &[Placed], roots: &[Option<usize>], facts: &Facts, outputs: &[Port]) -> Turns {
+    let graph = Graph::new(placed, facts, outputs);
+    let is_member = |index: &usize| roots.get(*index).copied().flatten().is_some();
+    let mut turns = Turns::default();
+    for (index, entry) in placed.iter().enumerate().filter(|(index, _)| !is_member(index)) {
+        let Some((from, to)) = ends(&entry.node) else { continue };
+        let is_made_by_region = |value: &ValueId| graph.makers.get(value).is_some_and(is_member);
+        if let Some((reshape, value, order)) = graph.leaves(&entry.node, from)
+            && is_made_by_region(&value)
+        {
+            turns.leaving.extend(reshape.map(|reshape| (reshape, None)));
+            turns.leaving.insert(index, Some((value, order)));
+        } else if let Some((reshape, value, order)) = graph.enters(&entry.node, to)
+            && !graph.outputs.contains(&value)
+            && graph.takers.get(&value).is_some_and(|takers| takers.iter().all(is_member))
+        {
+            turns.left_out.insert(value, reshape.into_iter().chain([index]).collect());
+            turns.entering.insert(value, (from, order));
+        }
+    }
+    turns
+}
+
+/// The input and the output of a transpose or a reshape.
+fn ends(node: &Node) -> Option<(ValueId, ValueId)> {
+    Some((node.inputs.first().copied().flatten()?, node.outputs.first().copied().flatten()?))
+}
+
+fn is_plain(node: &Node, operator: &str) -> bool {
+    node.domain.is_empty() && node.operator == operator
+}
+
+fn turns(node: &Node, axes: &[i64]) -> bool {
+    is_plain(node, "Transpose") && node.attributes.integers("perm").ok().flatten() == Some(axes)
+}
+
+impl<'a> Graph<'a> {
+    fn new(placed: &'a [Placed], facts: &'a Facts, outputs: &[Port]) -> Self {
+        let mut graph = Self {
+            placed,
+            facts,
+            makers: HashMap::new(),
+            takers: HashMap::new(),
+            outputs: outputs.iter().map(|port| port.value).collect(),
+        };
+        for (index, entry) in placed.iter().enumerate() {
+            graph.makers.extend(entry.node.outputs.iter().flatten().map(|output| (*output, index)));
+            entry.inputs().flatten().for_each(|input| graph.takers.entry(input).or_default().push(index));
+        }
+        graph
+    }
+
+    fn rank(&self, value: ValueId) -> Option<usize> {
+        self.facts.get(&value)?.rank()
+    }
+
+    /// Whether images keep their number and their channels in a reshape.
+    fn keeps_channels(&self, from: ValueId, to: ValueId) -> bool {
+        let shape = |value: ValueId| self.facts.get(&value).and_then(|fact| fact.shape.as_deref());
+        match (shape(from), shape(to)) {
+            (Some([images, channels, ..]), Some([others, rows, ..])) => (images, channels) == (others, rows),
+            _ => false,
+        }
+    }
+
+    /// Whether one node takes a value, and nobody else.
+    fn is_taken_once(&self, value: ValueId) -> bool {
+        !self.outputs.contains(&value) && self.takers.get(&value).is_some_and(|takers| takers.len() == 1)
+    }
+
+    /// The image whose pixels a transpose gives, and the reshape in between.
+    fn leaves(&self, transpose: &Node, from: ValueId) -> Option<(Option<usize>, ValueId, Leaving)> {
+        if turns(transpose, &[0, 2, 3, 1]) {
+            return (self.rank(from) == Some(4)).then_some((None, from, Leaving::Pixels));
+        }
+        if !turns(transpose, &[0, 2, 1]) || self.rank(from) != Some(3) {
+            return None;
+        }
+        let reshape = self.makers.get(&from).copied();
+        let node = reshape.and_then(|index| Some(&self.placed.get(index)?.node));
+        match node {
+            Some(node) if is_plain(node, "Reshape") => {
+                let (image, _) = ends(node)?;
+                let fits = self.rank(image) == Some(4)
+                    && self.keeps_channels(image, from)
+                    && self.is_taken_once(from);
+                fits.then_some((reshape, image, Leaving::List))
+            }
+            _ => Some((None, from, Leaving::Pixels)),
+        }
+    }
+
+    /// The image that a transpose makes of pixels, and the reshape behind it.
+    fn enters(&self, transpose: &Node, to: ValueId) -> Option<(Option<usize>, ValueId, Entering)> {
+        if turns(transpose, &[0, 3, 1, 2]) {
+            return (self.rank(to) == Some(4)).then_some((None, to, Entering::Pixels));
+        }
+        if !turns(transpose, &[0, 2, 1]) || self.rank(to) != Some(3) {
+            return None;
+        }
+        let [reshape] = self.takers.get(&to)?.as_slice() else { return None };
+        let node = &self.placed.get(*reshape)?.node;
+        if !is_plain(node, "Reshape") {
+            return Some((None, to, Entering::Pixels));
+        }
+        let (_, image) = ends(node)?;
+        let size = |axis: usize| usize::try_from(self.facts.get(&image)?.dimension(axis)?).ok();
+        let fits = self.rank(image) == Some(4) && self.keeps_channels(to, image) && self.is_taken_once(to);
+        fits.then_some((Some(*reshape), image, Entering::List([size(2)?, size(3)?])))
+    }
+}
