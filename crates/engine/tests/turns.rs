@@ -99,12 +99,7 @@ fn compare(shape: &[i64], build: impl Fn(&mut Graph) -> Vec<(String, Vec<i64>)>)
             }
         }
         let is_moved = |operator: &str| matches!(operator, "Transpose" | "Reshape");
-        workers = plan
-            .lines
-            .iter()
-            .filter(|line| is_moved(&line.operator))
-            .map(|line| line.worker.clone())
-            .collect();
+        workers = plan.lines.iter().filter(|line| is_moved(&line.operator)).map(|line| line.worker).collect();
     }
     workers
 }

@@ -17,10 +17,7 @@ pub fn enter(
     part: Part,
 ) -> Result<(), Unfit> {
     let (height, width, lanes) = (output.height, output.width, output.lanes);
-    let fits = channels.div_ceil(lanes) == output.blocks
-        && values.len() >= output.images * channels * height * width
-        && buffer.len() >= output.len();
-    if !fits {
+    if !can_enter(values, channels, output, buffer) {
         return Err(Unfit("what enters a region"));
     }
     for number in part.of(output.blocks * output.images * height) {
@@ -46,6 +43,22 @@ pub fn enter(
     Ok(())
 }
 
+/// Whether the numbers of so many channels are there, and room for them.
+fn can_enter(values: &[f32], channels: usize, output: Planes, buffer: Shared<'_>) -> bool {
+    channels.div_ceil(output.lanes) == output.blocks
+        && values.len() >= output.images * channels * output.height * output.width
+        && buffer.len() >= output.len()
+}
+
+/// Whether images in blocks are of so many channels, and there is room for their numbers.
+fn can_leave(input: Images<'_>, channels: usize, output: Shared<'_>) -> bool {
+    let planes = input.planes;
+    planes.lanes == BLOCK
+        && channels.div_ceil(BLOCK) == planes.blocks
+        && input.values.len() >= planes.len()
+        && output.len() >= planes.images * channels * planes.height * planes.width
+}
+
 /// Puts images in blocks into `[image][channel][row][column]`. Computes this thread's share.
 ///
 /// # Errors
@@ -53,11 +66,7 @@ pub fn enter(
 pub fn leave(input: Images<'_>, channels: usize, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
     let planes = input.planes;
     let (height, width) = (planes.height, planes.width);
-    let fits = planes.lanes == BLOCK
-        && channels.div_ceil(BLOCK) == planes.blocks
-        && input.values.len() >= planes.len()
-        && output.len() >= planes.images * channels * height * width;
-    if !fits {
+    if !can_leave(input, channels, output) {
         return Err(Unfit("what leaves a region"));
     }
     // A row of all channels of a block at once: it is read from the nearest cache.
@@ -90,10 +99,7 @@ pub fn enter_pixels(
     part: Part,
 ) -> Result<(), Unfit> {
     let (height, width, lanes) = (output.height, output.width, output.lanes);
-    let fits = channels.div_ceil(lanes) == output.blocks
-        && values.len() >= output.images * channels * height * width
-        && buffer.len() >= output.len();
-    if !fits {
+    if !can_enter(values, channels, output, buffer) {
         return Err(Unfit("pixels that enter a region"));
     }
     for number in part.of(output.blocks * output.images * height) {
@@ -128,11 +134,7 @@ pub fn enter_pixels(
 pub fn leave_pixels(input: Images<'_>, channels: usize, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
     let planes = input.planes;
     let (height, width) = (planes.height, planes.width);
-    let fits = planes.lanes == BLOCK
-        && channels.div_ceil(BLOCK) == planes.blocks
-        && input.values.len() >= planes.len()
-        && output.len() >= planes.images * channels * height * width;
-    if !fits {
+    if !can_leave(input, channels, output) {
         return Err(Unfit("pixels that leave a region"));
     }
     for number in part.of(planes.images * height) {
@@ -276,6 +278,45 @@ pub fn clear_border(planes: Planes, buffer: &mut [f32]) -> Result<(), Unfit> {
 mod tests {
     use super::*;
     use crate::planes::Border;
+
+    #[test]
+    fn pixels_enter_and_leave_with_their_channels_side_by_side() {
+        let border = Border { top: 1, left: 2, bottom: 0, right: 1 };
+        for (channels, lanes) in [(1, BLOCK), (16, BLOCK), (20, BLOCK), (35, BLOCK), (3, 3), (4, 4)] {
+            let (images, height, width) = (2, 3, 5);
+            let mut planes = Planes::new(channels, images, height, width, border);
+            if lanes != BLOCK {
+                planes = Planes { blocks: 1, lanes, ..planes };
+            }
+            let count = images * height * width * channels;
+            let values: Vec<f32> = (0..count).map(|place| place as f32 + 1.0).collect();
+            let mut found = vec![0.0; planes.len()];
+            for index in 0..3 {
+                let part = Part { index, count: 3 };
+                enter_pixels(&values, channels, planes, Shared::new(&mut found), part).unwrap();
+            }
+            for (place, value) in values.iter().enumerate() {
+                let (pixel, channel) = (place / channels, place % channels);
+                let (image, y, x) = (pixel / width / height, pixel / width % height, pixel % width);
+                let at = planes.at(channel / lanes, image, y, x) + channel % lanes;
+                assert_eq!(found[at], *value, "{channels} {lanes} {place}");
+            }
+            let input = Images { planes, values: &found };
+            let mut left = vec![0.0; count];
+            for index in 0..3 {
+                let part = Part { index, count: 3 };
+                assert_eq!(
+                    leave_pixels(input, channels, Shared::new(&mut left), part).is_ok(),
+                    lanes == BLOCK
+                );
+            }
+            assert!(lanes != BLOCK || left == values, "{channels}");
+            let short = &values[1..];
+            assert!(enter_pixels(short, channels, planes, Shared::new(&mut found), Part::WHOLE).is_err());
+            let input = Images { planes, values: &found };
+            assert!(leave_pixels(input, channels, Shared::new(&mut left[1..]), Part::WHOLE).is_err());
+        }
+    }
 
     #[test]
     fn the_first_pixel_of_each_rectangle_is_taken() {
