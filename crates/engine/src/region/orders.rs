@@ -1,7 +1,5 @@
 //! In which order the numbers of images come into a region and leave it.
 
-use super::step::Value;
-
 /// The order of images that enter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Entering {
@@ -72,20 +70,4 @@ impl Leaving {
             (Self::List, _) => vec![images, height * width, channels],
         }
     }
-}
-
-/// A value that enters a region.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry {
-    pub(crate) value: Value,
-    /// Whether all channels of a pixel are to be next to each other.
-    pub(crate) is_whole: bool,
-    pub(crate) order: Entering,
-}
-
-/// A value that leaves a region.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Exit {
-    pub(crate) value: Value,
-    pub(crate) order: Leaving,
 }

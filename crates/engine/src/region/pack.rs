@@ -5,9 +5,8 @@ use std::{cmp::Reverse, collections::HashSet};
 use super::{
     byte_convolution::pack_weights,
     draft::{Draft, Drafts},
-    orders::{Entry, Exit},
     recognize::{Convolution, Dynamic, Form, Kind, Part, Scale, Way, together},
-    step::{Dynamics, Flow, Spreading, Step, Value, Work},
+    step::{Dynamics, Entry, Exit, Flow, Spreading, Step, Value, Work},
     whole_pixels,
 };
 use crate::{

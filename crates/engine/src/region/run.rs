@@ -8,10 +8,10 @@ use std::{
 
 use super::{
     dynamic::{self, Sizes},
-    orders::{Entering, Entry, Exit, Leaving},
+    orders::{Entering, Leaving},
     recognize::Sources,
     schedule::{Planned, Schedule, needed},
-    step::{Flow, Spreading, Step, Value as Number, Work},
+    step::{Entry, Exit, Flow, Spreading, Step, Value as Number, Work},
     stretches::ALL,
 };
 use crate::{

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{
     byte_convolution::Packed,
-    orders::{Entry, Exit},
+    orders::{Entering, Leaving},
     recognize::{Resizing, Surround},
 };
 use crate::operators::windows::geometry::Settings;
@@ -106,6 +106,22 @@ pub(crate) struct Step {
     pub(crate) work: Work,
     pub(crate) inputs: Vec<Value>,
     pub(crate) output: Value,
+}
+
+/// A value that enters a region.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) value: Value,
+    /// Whether all channels of a pixel are to be next to each other.
+    pub(crate) is_whole: bool,
+    pub(crate) order: Entering,
+}
+
+/// A value that leaves a region.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exit {
+    pub(crate) value: Value,
+    pub(crate) order: Leaving,
 }
 
 /// A region that is ready to run.

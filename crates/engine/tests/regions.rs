@@ -1,18 +1,9 @@
 //! Compiled regions answer as our own operators do, node by node: random graphs of what regions are made
 //! of, at each level of instructions, for several sizes of inputs.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    unreachable_pub,
-    missing_docs,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, reason = "tests")]
 
-#[path = "../fixture/mod.rs"]
 mod fixture;
-mod images;
 
 use std::collections::HashMap;
 
@@ -28,10 +19,10 @@ use adytum_engine::{
 use adytum_kernels::{Level, limit};
 use fixture::{
     graphs::{Random, answers, assert_nearly},
+    images::Graph,
     onnx::{Attribute, FLOAT, floats, model, node, value},
     runs::{load, load_narrow},
 };
-use images::Graph;
 
 /// One test: the limit holds for the whole process.
 #[test]
