@@ -225,7 +225,7 @@ impl Graph {
     }
 }
 
-/// The wanted outputs, by so many threads.
+/// The wanted outputs, computed by this number of threads.
 fn answer(
     model: &dyn LoadedModel,
     inputs: &[(&str, Tensor)],

@@ -43,14 +43,14 @@ pub fn enter(
     Ok(())
 }
 
-/// Whether the numbers of so many channels are there, and room for them.
+/// Whether the numbers of all channels are there, and room for them.
 fn can_enter(values: &[f32], channels: usize, output: Planes, buffer: Shared<'_>) -> bool {
     channels.div_ceil(output.lanes) == output.blocks
         && values.len() >= output.images * channels * output.height * output.width
         && buffer.len() >= output.len()
 }
 
-/// Whether images in blocks are of so many channels, and there is room for their numbers.
+/// Whether images in blocks have these channels, and there is room for their numbers.
 fn can_leave(input: Images<'_>, channels: usize, output: Shared<'_>) -> bool {
     let planes = input.planes;
     planes.lanes == BLOCK

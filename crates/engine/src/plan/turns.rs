@@ -18,7 +18,7 @@ pub(super) struct Turns {
     /// For a node that is done where a value leaves: the region that makes it. A reshape before a transpose
     /// gives nothing of its own.
     pub(super) leaving: HashMap<usize, Option<(ValueId, Leaving)>>,
-    /// For a value that would enter: what is taken instead.
+    /// For a value that would enter: the value that is taken in its place.
     pub(super) entering: HashMap<ValueId, (ValueId, Entering)>,
     /// The nodes that make each such value.
     left_out: HashMap<ValueId, Vec<usize>>,

@@ -8,7 +8,7 @@ pub(crate) enum Entering {
     Channels,
     /// All channels of a pixel next to each other: `[image][row][column][channel]`.
     Pixels,
-    /// The same, where the model has the pixels of an image in one dimension. So many rows and columns are meant.
+    /// The same, where the model has the pixels of an image in one dimension. Here are its rows and columns.
     List([usize; 2]),
 }
 
@@ -24,7 +24,7 @@ pub(crate) enum Leaving {
 }
 
 impl Entering {
-    /// The images, rows and columns of what enters in a shape; `None` if it is not of so many channels. Lines are images
+    /// The images, rows and columns of what enters in a shape; `None` if it has not these channels. Lines are images
     /// of one row.
     pub(super) fn size(self, shape: &[usize], channels: usize, is_line: bool) -> Option<[usize; 3]> {
         match (self, shape, is_line) {
