@@ -195,12 +195,7 @@ impl Planner<'_> {
             }
         }
         self.recognize_triples(&placed, facts, outputs, &mut pieces);
-        let mut begins = self.recognize_dynamic(&placed, facts, outputs, &mut pieces);
-        // Images of 16-bit floats enter in one order only.
-        let has_turns = self.precision == Precision::Float32;
-        if has_turns {
-            begins.extend(turns::beginnings(&placed, facts, outputs));
-        }
+        let begins = self.recognize_dynamic(&placed, facts, outputs, &mut pieces);
         let nodes: Vec<_> = placed
             .iter()
             .zip(&pieces)
@@ -220,7 +215,11 @@ impl Planner<'_> {
             .enumerate()
             .map(|(index, member)| member.map(|_| membership.root(index)))
             .collect();
-        let turns = if has_turns { turns::find(&placed, &roots, facts, outputs) } else { Turns::default() };
+        let turns = match self.precision {
+            Precision::Float32 => turns::find(&placed, &roots, facts, outputs),
+            // Images of 16-bit floats enter in one order only.
+            Precision::BFloat16 => Turns::default(),
+        };
         let roots = turns.join(roots, &placed);
         let leaving = leaving(&placed, &roots, outputs);
         let mut groups: HashMap<usize, Vec<Member>> = HashMap::new();

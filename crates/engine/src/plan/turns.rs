@@ -80,20 +80,6 @@ struct Graph<'a> {
     outputs: HashSet<ValueId>,
 }
 
-/// The nodes that take images which can enter as pixels: a region may begin with them.
-pub(super) fn beginnings(placed: &[Placed], facts: &Facts, outputs: &[Port]) -> HashSet<usize> {
-    let graph = Graph::new(placed, facts, outputs);
-    let mut found = HashSet::new();
-    for entry in placed {
-        if let Some((_, to)) = ends(&entry.node)
-            && let Some((_, image, _)) = graph.enters(&entry.node, to)
-        {
-            found.extend(graph.takers.get(&image).into_iter().flatten());
-        }
-    }
-    found
-}
-
 /// Finds them. `roots` has the region of each node.
 pub(super) fn find(placed: &[Placed], roots: &[Option<usize>], facts: &Facts, outputs: &[Port]) -> Turns {
     let graph = Graph::new(placed, facts, outputs);
