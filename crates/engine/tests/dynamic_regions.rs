@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use adytum_engine::{operators::Attribute as Setting, plan::Worker, tensor::Tensor, threads::Threads};
 use adytum_kernels::{Level, limit};
 use fixture::{
-    graphs::{Built, INT8, Random, UINT8, answers, by_operators, encoded, list},
+    graphs::{Built, INT8, Random, UINT8, add_constant, add_node, answers, by_operators, encoded, list},
     onnx::{FLOAT, INT32, graph, model_with, value},
     runs::load,
 };
@@ -29,9 +29,7 @@ struct Graph {
 
 impl Graph {
     fn constant(&mut self, tensor: Tensor) -> String {
-        let name = format!("c{}", self.constants.len());
-        self.constants.push((name.clone(), tensor));
-        name
+        add_constant(&mut self.constants, tensor)
     }
 
     fn add(
@@ -40,9 +38,7 @@ impl Graph {
         inputs: Vec<String>,
         settings: Vec<(&'static str, Setting)>,
     ) -> String {
-        let output = format!("v{}", self.nodes.len());
-        self.nodes.push(Built { domain: "", operator, inputs, outputs: vec![output.clone()], settings });
-        output
+        add_node(&mut self.nodes, operator, inputs, settings)
     }
 
     fn pick(&self, random: &mut Random) -> (String, [usize; 3]) {

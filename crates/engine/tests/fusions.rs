@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use adytum_engine::{operators::Attribute as Setting, plan::Worker, tensor::Tensor, threads::Threads};
 use adytum_kernels::{Level, limit};
 use fixture::{
-    graphs::{Built, Random, answers, assert_near, by_operators, encoded},
+    graphs::{Built, Random, add_constant, answers, assert_near, by_operators, encoded},
     onnx::{FLOAT, model, value},
     runs::load,
 };
@@ -28,9 +28,7 @@ struct Graph {
 
 impl Graph {
     fn constant(&mut self, tensor: Tensor) -> String {
-        let name = format!("c{}", self.constants.len());
-        self.constants.push((name.clone(), tensor));
-        name
+        add_constant(&mut self.constants, tensor)
     }
 
     fn number(&mut self, number: f32) -> String {

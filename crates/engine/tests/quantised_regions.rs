@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use adytum_engine::{operators::Attribute as Setting, tensor::Tensor, threads::Threads};
 use adytum_kernels::{Level, limit};
 use fixture::{
-    graphs::{Built, INT8, Random, UINT8, answers, by_operators, encoded, list},
+    graphs::{Built, INT8, Random, UINT8, add_constant, answers, by_operators, encoded, list},
     onnx::{FLOAT, graph, model_with, put_bytes, put_number, value},
     runs::load,
 };
@@ -37,9 +37,7 @@ struct Graph {
 
 impl Graph {
     fn constant(&mut self, tensor: Tensor) -> String {
-        let name = format!("c{}", self.constants.len());
-        self.constants.push((name.clone(), tensor));
-        name
+        add_constant(&mut self.constants, tensor)
     }
 
     fn byte(&mut self, value: u8) -> String {

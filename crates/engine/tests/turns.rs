@@ -13,7 +13,7 @@ use adytum_engine::{
 };
 use adytum_kernels::{Level, limit};
 use fixture::{
-    graphs::{Built, Random, answers, assert_near, by_operators, encoded, list},
+    graphs::{Built, Random, add_constant, add_node, answers, assert_near, by_operators, encoded, list},
     onnx::{FLOAT, model, value},
     runs::load,
 };
@@ -32,16 +32,12 @@ impl Graph {
         inputs: &[&str],
         settings: Vec<(&'static str, Setting)>,
     ) -> String {
-        let output = format!("v{}", self.nodes.len());
         let inputs = inputs.iter().map(|input| (*input).to_owned()).collect();
-        self.nodes.push(Built { domain: "", operator, inputs, outputs: vec![output.clone()], settings });
-        output
+        add_node(&mut self.nodes, operator, inputs, settings)
     }
 
     fn constant(&mut self, tensor: Tensor) -> String {
-        let name = format!("c{}", self.constants.len());
-        self.constants.push((name.clone(), tensor));
-        name
+        add_constant(&mut self.constants, tensor)
     }
 
     fn convolution(&mut self, image: &str, shape: &[usize]) -> String {

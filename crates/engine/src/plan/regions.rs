@@ -220,7 +220,7 @@ impl Planner<'_> {
             // Images of 16-bit floats enter in one order only.
             Precision::BFloat16 => Turns::default(),
         };
-        let roots = turns.join(roots, &placed);
+        let roots = turns.join(roots);
         let leaving = leaving(&placed, &roots, outputs);
         let mut groups: HashMap<usize, Vec<Member>> = HashMap::new();
         let mut units: Vec<(usize, Option<Placed>)> = Vec::new();
@@ -231,7 +231,7 @@ impl Planner<'_> {
                     if group.is_empty() {
                         units.push((root, None));
                     }
-                    let turn = turns.leaving.get(&index).copied().flatten();
+                    let turn = turns.leaving.get(&index).copied();
                     group.push(Member { entry, pieces: pieces.unwrap_or_default(), turn });
                 }
                 (None, pieces) => {
@@ -252,10 +252,8 @@ impl Planner<'_> {
                 Some(entry) => entry,
                 None => {
                     number -= 1;
-                    {
-                        let members = groups.remove(&root).unwrap_or_default();
-                        self.compile(number, members, &leaving, &turns.entering, facts)?
-                    }
+                    let members = groups.remove(&root).unwrap_or_default();
+                    self.compile(number, members, &leaving, &turns.entering, facts)?
                 }
             });
         }

@@ -15,56 +15,20 @@ use crate::{
 /// Nodes that are done where values enter or leave regions.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    /// For a node that is done where a value leaves: the region that makes it. A reshape before a transpose
-    /// gives nothing of its own.
-    pub(super) leaving: HashMap<usize, Option<(ValueId, Leaving)>>,
-    /// For a value that would enter: the value that is taken in its place.
+    /// For a transpose that is done where an image leaves: the image, and how it leaves.
+    pub(super) leaving: HashMap<usize, (ValueId, Leaving)>,
+    /// For an image that would enter: the value that is taken in its place, and how it enters.
     pub(super) entering: HashMap<ValueId, (ValueId, Entering)>,
-    /// The nodes that make each such value.
-    left_out: HashMap<ValueId, Vec<usize>>,
+    /// The regions that have these transposes, and the reshapes next to them.
+    joined: Vec<(usize, usize)>,
 }
 
 impl Turns {
-    /// The region of each node, with these nodes among them: each is done where a region makes the image, or takes it.
-    pub(super) fn join(&self, mut roots: Vec<Option<usize>>, placed: &[Placed]) -> Vec<Option<usize>> {
-        let mut makers: HashMap<ValueId, usize> = HashMap::new();
-        let mut regions: HashMap<ValueId, usize> = HashMap::new();
-        for (index, entry) in placed.iter().enumerate() {
-            let root = roots.get(index).copied().flatten();
-            for output in entry.node.outputs.iter().flatten() {
-                makers.insert(*output, index);
-                regions.extend(root.map(|root| (*output, root)));
-            }
-        }
-        let mut joined: Vec<(usize, usize)> = Vec::new();
-        for (index, turn) in &self.leaving {
-            let Some((image, _)) = turn else { continue };
-            let Some(root) = regions.get(image).copied() else { continue };
-            joined.push((*index, root));
-            // A reshape before it.
-            let before = placed.get(*index).and_then(|entry| entry.node.inputs.first().copied().flatten());
-            let before = before.and_then(|value| makers.get(&value));
-            joined.extend(
-                before.filter(|before| self.leaving.contains_key(before)).map(|before| (*before, root)),
-            );
-        }
-        let takers = |value: &ValueId| {
-            let takes = |entry: &Placed| entry.inputs().flatten().any(|input| input == *value);
-            placed
-                .iter()
-                .zip(&roots)
-                .find(|(entry, root)| root.is_some() && takes(entry))?
-                .1
-                .as_ref()
-                .copied()
-        };
-        for (image, nodes) in &self.left_out {
-            let root = takers(image);
-            joined.extend(root.into_iter().flat_map(|root| nodes.iter().map(move |node| (*node, root))));
-        }
-        for (index, root) in joined {
-            if let Some(place) = roots.get_mut(index) {
-                *place = Some(root);
+    /// The region of each node, with these nodes among them.
+    pub(super) fn join(&self, mut roots: Vec<Option<usize>>) -> Vec<Option<usize>> {
+        for (index, root) in &self.joined {
+            if let Some(place) = roots.get_mut(*index) {
+                *place = Some(*root);
             }
         }
         roots
@@ -83,23 +47,27 @@ struct Graph<'a> {
 /// Finds them. `roots` has the region of each node.
 pub(super) fn find(placed: &[Placed], roots: &[Option<usize>], facts: &Facts, outputs: &[Port]) -> Turns {
     let graph = Graph::new(placed, facts, outputs);
-    let is_member = |index: &usize| roots.get(*index).copied().flatten().is_some();
+    let root = |index: usize| roots.get(index).copied().flatten();
     let mut turns = Turns::default();
-    for (index, entry) in placed.iter().enumerate().filter(|(index, _)| !is_member(index)) {
+    for (index, entry) in placed.iter().enumerate().filter(|(index, _)| root(*index).is_none()) {
         let Some((from, to)) = ends(&entry.node) else { continue };
-        let is_made_by_region = |value: &ValueId| graph.makers.get(value).is_some_and(is_member);
-        if let Some((reshape, value, order)) = graph.leaves(&entry.node, from)
-            && is_made_by_region(&value)
+        let (reshape, region) = if let Some((reshape, image, order)) = graph.leaves(&entry.node, from)
+            && let Some(region) = graph.makers.get(&image).copied().and_then(root)
         {
-            turns.leaving.extend(reshape.map(|reshape| (reshape, None)));
-            turns.leaving.insert(index, Some((value, order)));
-        } else if let Some((reshape, value, order)) = graph.enters(&entry.node, to)
-            && !graph.outputs.contains(&value)
-            && graph.takers.get(&value).is_some_and(|takers| takers.iter().all(is_member))
+            turns.leaving.insert(index, (image, order));
+            (reshape, region)
+        } else if let Some((reshape, image, order)) = graph.enters(&entry.node, to)
+            && !graph.outputs.contains(&image)
+            && let Some(takers) = graph.takers.get(&image)
+            && takers.iter().all(|taker| root(*taker).is_some())
+            && let Some(region) = takers.first().copied().and_then(root)
         {
-            turns.left_out.insert(value, reshape.into_iter().chain([index]).collect());
-            turns.entering.insert(value, (from, order));
-        }
+            turns.entering.insert(image, (from, order));
+            (reshape, region)
+        } else {
+            continue;
+        };
+        turns.joined.extend(reshape.into_iter().chain([index]).map(|node| (node, region)));
     }
     turns
 }
